@@ -1,0 +1,225 @@
+//! The root below which /sys, /proc, /dev and /etc are looked up.
+//!
+//! The live root is `/`. A user's saved tree (`--root`) is hostile input: every path is resolved
+//! inside it (`openat2` with `RESOLVE_IN_ROOT`), so no link in it leads out. A test's tree is
+//! trusted and read by the same calls as the live one, so that benchmarks measure the real path.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
+use nix::sys::stat::{FileStat, Mode, fstat};
+
+/// Where the kernel's files are looked up.
+#[derive(Debug)]
+pub struct Root {
+    path: PathBuf,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Live,
+    Trusted,
+    Hostile(OwnedFd),
+}
+
+/// Files of a saved tree larger than this are not read: no kernel file that vfiod reads is.
+const LARGEST: u64 = 16 << 20;
+
+impl Root {
+    /// `/`: this machine.
+    #[must_use]
+    pub fn live() -> Root {
+        Root { path: PathBuf::from("/"), kind: Kind::Live }
+    }
+
+    /// A tree of our own making, for tests and benchmarks.
+    pub fn trusted(path: impl Into<PathBuf>) -> Root {
+        Root { path: path.into(), kind: Kind::Trusted }
+    }
+
+    /// A tree that somebody sent.
+    ///
+    /// # Errors
+    /// When the directory cannot be opened.
+    pub fn hostile(path: impl Into<PathBuf>) -> io::Result<Root> {
+        let path = path.into();
+        let fd = nix::fcntl::open(&path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        Ok(Root { path, kind: Kind::Hostile(fd) })
+    }
+
+    /// Whether this is the running machine: only then are system calls about it (netlink,
+    /// exclusive opens) allowed to answer for it.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        matches!(self.kind, Kind::Live)
+    }
+
+    /// The path of a file as the operating system takes it. For messages, and for writes by the
+    /// actor, which never runs on a hostile tree.
+    #[must_use]
+    pub fn join(&self, path: &str) -> PathBuf {
+        self.path.join(path.trim_start_matches('/'))
+    }
+
+    fn open(&self, fd: &OwnedFd, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
+        let how = OpenHow::new()
+            .flags(flags | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        Ok(openat2(fd, Path::new(path), how)?)
+    }
+
+    /// Opens a file for reading. In a hostile tree only a regular file: a fifo would block.
+    ///
+    /// # Errors
+    /// As `open(2)`; `InvalidData` for what is no plain file in a hostile tree.
+    pub fn reader(&self, path: &str) -> io::Result<Box<dyn Read>> {
+        match &self.kind {
+            Kind::Live | Kind::Trusted => Ok(Box::new(File::open(self.join(path))?)),
+            Kind::Hostile(fd) => {
+                let file = File::from(self.open(fd, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)?);
+                if !file.metadata()?.is_file() {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "not a plain file"));
+                }
+                Ok(Box::new(file.take(LARGEST)))
+            }
+        }
+    }
+
+    /// Reads a whole file.
+    ///
+    /// # Errors
+    /// As `open(2)` and `read(2)`.
+    pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.reader(path)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads a whole text file; what is no UTF-8 is replaced.
+    ///
+    /// # Errors
+    /// As `open(2)` and `read(2)`.
+    pub fn read_text(&self, path: &str) -> io::Result<String> {
+        let bytes = self.read(path)?;
+        Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    }
+
+    /// Reads a link without following it.
+    ///
+    /// # Errors
+    /// As `readlink(2)`; `ENOENT` when it is not there, `EINVAL` when it is no link.
+    pub fn read_link(&self, path: &str) -> io::Result<PathBuf> {
+        match &self.kind {
+            Kind::Live | Kind::Trusted => std::fs::read_link(self.join(path)),
+            Kind::Hostile(fd) => {
+                let link = self.open(fd, path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+                // An empty name means the descriptor itself; a descriptor that is no link gives ENOENT.
+                let text =
+                    readlinkat(&link, "").map_err(|e| if e == nix::Error::ENOENT { nix::Error::EINVAL } else { e })?;
+                Ok(PathBuf::from(text))
+            }
+        }
+    }
+
+    /// The last component of a link's target, as sysfs uses links: the driver's or group's name.
+    ///
+    /// # Errors
+    /// As [`Root::read_link`]; `InvalidData` when it has no readable last component.
+    pub fn link_name(&self, path: &str) -> io::Result<String> {
+        let target = self.read_link(path)?;
+        target
+            .file_name()
+            .and_then(|name| name.to_str())
+            .map(str::to_owned)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("link to {}", target.display())))
+    }
+
+    /// The names in a directory, sorted; names that are no UTF-8 are left out (sysfs has none).
+    ///
+    /// # Errors
+    /// As `opendir(3)` and `readdir(3)`.
+    pub fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        match &self.kind {
+            Kind::Live | Kind::Trusted => {
+                for entry in std::fs::read_dir(self.join(path))? {
+                    names.extend(entry?.file_name().into_string().ok());
+                }
+            }
+            Kind::Hostile(fd) => {
+                let dir = self.open(fd, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+                for entry in nix::dir::Dir::from_fd(dir)?.iter() {
+                    let name = entry?.file_name().to_str().unwrap_or("..").to_owned();
+                    if name != "." && name != ".." {
+                        names.push(name);
+                    }
+                }
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Whether something is there (links followed). `Err` when that cannot be told.
+    ///
+    /// # Errors
+    /// Anything but `ENOENT` and `ENOTDIR`, which mean "no".
+    pub fn exists(&self, path: &str) -> io::Result<bool> {
+        match self.stat(path) {
+            Ok(_) => Ok(true),
+            Err(e) if is_absent(&e) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The inode of a file or directory (links followed).
+    ///
+    /// # Errors
+    /// As `stat(2)`.
+    pub fn inode(&self, path: &str) -> io::Result<u64> {
+        self.stat(path).map(|stat| stat.st_ino)
+    }
+
+    /// When a file was last changed, in nanoseconds folded with its inode: differs after any change.
+    ///
+    /// # Errors
+    /// As `stat(2)`.
+    pub fn stamp(&self, path: &str) -> io::Result<u64> {
+        let stat = self.stat(path)?;
+        let when = stat.st_mtime.wrapping_mul(1_000_000_000).wrapping_add(stat.st_mtime_nsec);
+        Ok(stat.st_ino.rotate_left(32) ^ when.cast_unsigned())
+    }
+
+    fn stat(&self, path: &str) -> io::Result<FileStat> {
+        match &self.kind {
+            Kind::Live | Kind::Trusted => Ok(nix::sys::stat::stat(&self.join(path))?),
+            Kind::Hostile(fd) => Ok(fstat(self.open(fd, path, OFlag::O_PATH)?)?),
+        }
+    }
+
+    /// Writes one value to a kernel file in a single `write(2)`, as sysfs wants it. Only the actor
+    /// calls this.
+    ///
+    /// # Errors
+    /// As `open(2)` and `write(2)`; `PermissionDenied` on a hostile tree, which is never written.
+    pub fn write(&self, path: &str, value: &str) -> io::Result<()> {
+        if matches!(self.kind, Kind::Hostile(_)) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "a saved tree is never written"));
+        }
+        let mut file = std::fs::OpenOptions::new().write(true).open(self.join(path))?;
+        let written = file.write(value.as_bytes())?;
+        if written == value.len() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::WriteZero)) }
+    }
+}
+
+/// Whether an error means that the thing is not there.
+#[must_use]
+pub fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        // An attribute of a device that is going away answers ENODEV.
+        || error.raw_os_error() == Some(nix::libc::ENODEV)
+}

@@ -1,0 +1,183 @@
+//! What the kernel says now: whole, and three-valued, because an empty answer is not a "no".
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::module::ModuleFacts;
+use super::pci::{Address, BridgePath, Driver, Ids, Module};
+use super::time::Time;
+
+/// One thing asked of the kernel: an answer, the answer "there is none", or no answer.
+///
+/// `Unreadable` never leads to a write: a scan without rights, a read that did not return, a file
+/// that makes no sense and one that was never looked at all end here, with the reason in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fact<T> {
+    /// The kernel said so.
+    Is(T),
+    /// The kernel said that there is none.
+    Absent,
+    /// Nobody knows, and why.
+    Unreadable(String),
+}
+
+impl<T> Fact<T> {
+    /// The answer, if there is one.
+    pub fn is(&self) -> Option<&T> {
+        match self {
+            Fact::Is(value) => Some(value),
+            Fact::Absent | Fact::Unreadable(_) => None,
+        }
+    }
+
+    /// Whether the kernel said that there is none.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Fact::Absent)
+    }
+
+    /// Why nobody knows, if nobody does.
+    pub fn unreadable(&self) -> Option<&str> {
+        match self {
+            Fact::Unreadable(why) => Some(why),
+            Fact::Is(_) | Fact::Absent => None,
+        }
+    }
+
+    /// A fact that was not asked for yet.
+    #[must_use]
+    pub fn not_looked() -> Fact<T> {
+        Fact::Unreadable("not looked at yet".to_owned())
+    }
+}
+
+/// All that one pass knows. The plan is made from it alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// When it was taken.
+    pub taken: Time,
+    /// The modules that were asked about, by name.
+    pub modules: BTreeMap<Module, ModuleFacts>,
+    /// Variant drivers that this kernel's module tree offers (lines `alias vfio_pci:… module`).
+    pub variants: Arc<Vec<Variant>>,
+    /// The PCI functions of interest: what the selectors may mean, the members of their groups,
+    /// what is on a VFIO driver, and what the next load of a VFIO driver would bind.
+    pub functions: BTreeMap<Address, Function>,
+    /// The IOMMU groups of those functions, by number. Group 0 is a real group.
+    pub groups: BTreeMap<u32, Group>,
+    /// `/sys/bus/pci/drivers_autoprobe`: `Is(false)` means that nothing gets a driver by itself.
+    pub autoprobe: Fact<bool>,
+    /// Functions without a driver whose `driver_override` names one: what a load of that driver's
+    /// module would bind, declared or not. Unreadable while nobody looked.
+    pub pinned: Fact<BTreeMap<Address, Driver>>,
+}
+
+/// A line `alias vfio_pci:<pattern> <module>` of `modules.alias`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variant {
+    /// The pattern for a device's modalias, beginning with `vfio_pci:`; `*` stands for anything.
+    pub pattern: String,
+    /// The module that holds the driver.
+    pub module: Module,
+}
+
+/// One PCI function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    /// What does not change while this device object lives.
+    pub card: Arc<Card>,
+    /// The `driver` link. It is gone already while an unbind is still under way.
+    pub driver: Fact<Driver>,
+    /// The `iommu_group` link.
+    pub group: Fact<u32>,
+    /// For a PF: its VFs (`virtfnN` links) by index.
+    pub vfs: BTreeMap<u32, Address>,
+    /// `driver_override` as it was last read: by a child, because on 6.1 reading it can block.
+    pub pin: Fact<Driver>,
+    /// What a closer look found, when one was taken for this pass.
+    pub look: Option<Arc<Look>>,
+}
+
+/// What stays as it is while a device object lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Card {
+    /// The inode of the device's directory: another number means another device object at the
+    /// same address (hot-plug, remove and rescan, a VF made again).
+    pub object: u64,
+    /// `vendor` and `device`.
+    pub ids: Ids,
+    /// `subsystem_vendor` and `subsystem_device`; absent for bridges without them.
+    pub subsystem: Fact<Ids>,
+    /// `class`, 24 bits: base class, subclass, programming interface.
+    pub class: u32,
+    /// The serial number capability, `00-00-00-ff-ff-00-00-00` as lspci shows it; looked at only
+    /// where an entry declares one, because reading `config` wakes a device in D3hot.
+    pub serial: Fact<String>,
+    /// `modalias`, for variant drivers.
+    pub modalias: String,
+    /// The bridges above it.
+    pub path: BridgePath,
+    /// Whether it is a PCI bridge (class 0x0604xx) or another kind of bridge that vfio refuses.
+    pub bridge: bool,
+    /// `boot_vga` is 1: the console is on it.
+    pub boot_vga: bool,
+    /// For a VF: its PF (`physfn` link).
+    pub physfn: Option<Address>,
+}
+
+/// One IOMMU group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// The functions in `devices/`, each also in [`Snapshot::functions`].
+    pub members: BTreeSet<Address>,
+    /// Members that are no PCI functions (platform devices), by name.
+    pub others: BTreeSet<String>,
+    /// Whether `/dev/vfio/<group>` (or `noiommu-<group>`) is there.
+    pub node: Fact<()>,
+}
+
+/// What a closer look at one function found. Taken in a child, with a deadline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    /// The device object that was looked at; facts about another one do not count.
+    pub object: u64,
+    /// `driver_override`; absent is `(null)`. Not readable in time: somebody unbinds it (6.1).
+    pub pin: Fact<Driver>,
+    /// `DRIVER=` in `uevent`: stays until an unbind under way has ended, while the link is gone.
+    pub uevent_driver: Fact<Driver>,
+    /// Whoever has one of its nodes open: VFIO's, or any node below it for a host driver.
+    pub holders: Fact<Vec<Holder>>,
+    /// Traffic the host needs: one sentence each (a route, an upper device, another namespace).
+    pub network: Fact<Vec<String>>,
+    /// Block devices in use: one sentence each (mounted at, swap, md, dm, held exclusively).
+    pub storage: Fact<Vec<String>>,
+    /// VFs that are there although they are not in the snapshot (`sriov_numvfs`); 0 = none.
+    pub vfs: Fact<u32>,
+}
+
+/// A process that has a device open.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its process id.
+    pub pid: u32,
+    /// Its name, `/proc/<pid>/comm`, at most 15 bytes.
+    pub comm: String,
+    /// Its unit or container by `/proc/<pid>/cgroup`, empty when unknown.
+    pub unit: String,
+    /// Its real user id.
+    pub uid: u32,
+    /// The node it has open, such as `/dev/vfio/15`.
+    pub node: String,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}[{}]", self.comm, self.pid)?;
+        if !self.unit.is_empty() {
+            write!(f, " of {}", self.unit)?;
+        }
+        write!(f, " has {} open", self.node)
+    }
+}

@@ -1,0 +1,76 @@
+//! Every string that the outside world depends on: exit codes, paths, journal message ids.
+
+/// The program's name: `SYSLOG_IDENTIFIER`, the unit, the directories.
+pub const PROGRAM: &str = "vfiod";
+
+/// Exit codes of `vfiod`, in the words of sysexits(3) where there is one.
+pub mod exit {
+    /// All is well.
+    pub const OK: u8 = 0;
+    /// Something failed at run time.
+    pub const FAILURE: u8 = 1;
+    /// The command line was wrong.
+    pub const USAGE: u8 = 2;
+    /// The configuration is wrong (`EX_CONFIG`); the unit does not restart on it.
+    pub const CONFIG: u8 = 78;
+}
+
+/// Directories and files of vfiod itself.
+pub mod path {
+    /// The main configuration file.
+    pub const CONFIG: &str = "/etc/vfiod/vfiod.toml";
+    /// Directories of drop-ins; for files of the same name the last one counts.
+    pub const CONFIG_DROP_INS: [&str; 3] = ["/usr/lib/vfiod/conf.d", "/etc/vfiod/conf.d", "/run/vfiod/conf.d"];
+    /// State that ends with the boot, when systemd names no `RuntimeDirectory`.
+    pub const RUN: &str = "/run/vfiod";
+    /// State that lasts, when systemd names no `StateDirectory`.
+    pub const STATE: &str = "/var/lib/vfiod";
+}
+
+/// One MESSAGE_ID for each kind of journal entry, explained in `systemd/vfiod.catalog`.
+///
+/// `journalctl -t vfiod MESSAGE_ID=…` finds all of a kind. They never change.
+pub mod message {
+    /// vfiod has started; the first whole observation is made.
+    pub const STARTED: &str = "67452a7309004c5a99403349908ea016";
+    /// vfiod stops; nothing is unbound.
+    pub const STOPPED: &str = "8cc9b6180cd64e98a5bf7c857fc40106";
+    /// The configuration was read again and is in force.
+    pub const RELOADED: &str = "163f31afd03049edb0c56a711b7a5446";
+    /// The configuration was read again and is wrong; the settings in force stay.
+    pub const RELOAD_FAILED: &str = "daad3904dd2e4d85b3440eb6df42cb32";
+    /// A required module went away.
+    pub const MODULE_LOST: &str = "463e47c3cccd43d5906e652b0f42665a";
+    /// A required module is back.
+    pub const MODULE_RESTORED: &str = "48edd7d8cd0c4c64b293c81456fd69d6";
+    /// A required module cannot be loaded, and trying again cannot help.
+    pub const MODULE_BLOCKED: &str = "8cae91d146744578ab5f1e1594765915";
+    /// A declared device is not as declared.
+    pub const DRIFTED: &str = "cf5a0be09f5b45f9bd642643e0a4d4b2";
+    /// A declared device is as declared again.
+    pub const REPAIRED: &str = "16d42fdf8d7e46ba88fd57470ad9f2e1";
+    /// A repair did not help; it is tried again later.
+    pub const REPAIR_FAILED: &str = "6a8559cd36804cb2858a6ad03c4ae367";
+    /// A declared device is left alone, and why.
+    pub const HELD: &str = "d8696e49509a4e05b4ab069a859f8bc9";
+    /// A declared device cannot be had, and trying again cannot help.
+    pub const BLOCKED: &str = "c453b5b2743442b39b74291e035235a6";
+    /// A declared device is not there, not what was declared, or not the only one it could be.
+    pub const NOT_FOUND: &str = "1bfb48f8c32f4e73960d7115c4f769ff";
+    /// A virtual machine has a declared device, or has let go of it.
+    pub const ASSIGNED: &str = "c73a311fcbd34caba6afc1708f35c910";
+    /// Alert: somebody undoes the repairs again and again; vfiod has stopped.
+    pub const FIGHTING: &str = "74a1667e1c3d448a924c40726623ca58";
+    /// The fight is over.
+    pub const FIGHT_OVER: &str = "b934bcc4c7664499810a18a1f7b5473b";
+    /// Alert: a write to the kernel has not returned within its deadline.
+    pub const STUCK: &str = "a680017e697e424ca06c45096d2a5d1e";
+    /// A write that was past its deadline has returned.
+    pub const UNSTUCK: &str = "ee63865aa7c647cf87da9080fe969703";
+    /// A write of an earlier vfiod is still under way; its outcome is awaited.
+    pub const ADOPTED: &str = "8ce7051d730045a1869479958b523a7d";
+    /// State on disk could not be read or written; vfiod runs on.
+    pub const STATE_TROUBLE: &str = "17ae8c63202343c0aeef88ad708a9bcf";
+    /// An observation was incomplete; nothing is written on its account.
+    pub const UNREADABLE: &str = "e5257243905b4494b276cd9b41ef9fc3";
+}
