@@ -2,7 +2,7 @@
 //!
 //! Files decide configuration errors, hardware never does: nothing here looks at a device.
 //!
-//! * [`load`]: finds and reads the files, the only I/O
+//! * [`mod@load`]: finds and reads the files, the only I/O
 //! * [`source`]: one file's text, and what is where in it
 //! * [`value`]: reads one value, and says what was expected
 //! * [`field`]: a key, with the place its value came from
