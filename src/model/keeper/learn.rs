@@ -6,7 +6,7 @@ use super::{Keeper, Pass};
 use crate::model::drift::Drift;
 use crate::model::memory::{Acting, Adopted, Refused, Unit};
 use crate::model::module::ModuleState;
-use crate::model::pci::{Address, Module};
+use crate::model::pci::{Address, Driver, Module};
 use crate::model::plan::{Act, Key, Outcome, Step};
 use crate::model::snapshot::Fact;
 use crate::model::time::Time;
@@ -65,6 +65,7 @@ impl Keeper {
             match facts.refcount {
                 // Nothing of the driver's is open: true for all its devices at once.
                 Some(0) if is_driver(pass, module) => {
+                    self.memory.refcounts.insert(module.clone(), 0);
                     self.memory.open.retain(|address, _| {
                         let driver = pass.snapshot.functions.get(address).and_then(|f| f.driver.is());
                         driver.is_some_and(|driver| driver.module() != *module)
@@ -75,6 +76,11 @@ impl Keeper {
         }
         for (address, function) in &pass.snapshot.functions {
             let Some(look) = &function.look else { continue };
+            if let Some(module) = function.driver.is().map(Driver::module)
+                && let Some(count) = pass.snapshot.modules.get(&module).and_then(|facts| facts.refcount)
+            {
+                self.memory.refcounts.insert(module, count);
+            }
             match &look.holders {
                 Fact::Is(holders) if !holders.is_empty() => {
                     self.memory.open.insert(*address, holders.clone());
@@ -162,6 +168,14 @@ impl Keeper {
             }
         }
         self.memory.acting.insert(act.key, Acting { act, since, deadline, inherited });
+    }
+
+    /// Takes note that an act could not begin: a failure like any other, which backs off.
+    pub fn never_began(&mut self, key: Key, why: &str, pass: Option<&Pass<'_>>) {
+        let Some(acting) = self.memory.acting.remove(&key) else { return };
+        for unit in self.units(&acting.act, pass) {
+            self.memory.pace.entry(unit).or_default().tried = Some(why.to_owned());
+        }
     }
 
     /// Takes note that an act has ended. Whether it helped is what the next snapshot says; what

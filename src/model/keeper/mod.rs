@@ -13,8 +13,12 @@ mod standing;
 
 pub use pass::Pass;
 
+use std::collections::BTreeSet;
+
 use super::desired::Desired;
 use super::memory::Memory;
+use super::pace::Pace;
+use super::pci::{Address, Driver};
 use super::policy::Policy;
 use super::time::Time;
 
@@ -40,6 +44,42 @@ impl Keeper {
     #[must_use]
     pub fn needs_vfio(&self) -> bool {
         self.memory.vfio_seen || !self.desired.entries.is_empty()
+    }
+
+    /// Whether an entry means this function, rightly or not.
+    #[must_use]
+    pub fn declares(&self, pass: &Pass<'_>, address: Address) -> bool {
+        pass.found.owner.contains_key(&address) || pass.found.faults.contains_key(&address)
+    }
+
+    /// Declared functions that somebody may have opened or closed: their driver's reference count
+    /// is not what it was when holders were last looked for. With `all`, also where no count tells.
+    #[must_use]
+    pub fn perhaps_open(&self, pass: &Pass<'_>, all: bool) -> BTreeSet<Address> {
+        let open = |driver: &Driver| {
+            let module = driver.module();
+            match pass.snapshot.modules.get(&module) {
+                Some(facts) => match facts.refcount {
+                    Some(0) => false,
+                    Some(count) => all || self.memory.refcounts.get(&module) != Some(&count),
+                    None => all && facts.state.serves(),
+                },
+                None => all,
+            }
+        };
+        let on_vfio = pass.found.owner.keys().filter(|address| {
+            let driver = pass.snapshot.functions.get(address).and_then(|function| function.driver.is());
+            driver.is_some_and(|driver| pass.snapshot.is_vfio(driver) && open(driver))
+        });
+        on_vfio.copied().collect()
+    }
+
+    /// Tries again what was given up or put off: the configuration has changed, or a person asks.
+    pub fn forgive(&mut self) {
+        self.memory.refused.clear();
+        for pace in self.memory.pace.values_mut() {
+            *pace = Pace { lost: pace.lost, ..Pace::default() };
+        }
     }
 
     /// The next moment at which something is due that no event announces.
