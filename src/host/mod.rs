@@ -2,8 +2,10 @@
 //!
 //! * [`root`]: where its files are looked up
 //! * [`port`]: what the loop needs of a kernel
+//! * [`sim`]: a small kernel in memory, for tests
 
 #![allow(clippy::disallowed_methods, reason = "the kernel is reached through files and children, all of them here")]
 
 pub mod port;
 pub mod root;
+pub mod sim;

@@ -1,0 +1,308 @@
+//! The snapshot and the closer look, as the observer of a real kernel would take them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::model::desired::{Desired, Keep, Select, Wanted};
+use crate::model::module::{ModuleFacts, ModuleState};
+use crate::model::pci::{Address, BridgePath, Driver, Hop, Module};
+use crate::model::snapshot::{Card, Fact, Function, Group, Holder, Look, Snapshot};
+use crate::model::time::Time;
+
+use super::faults::{About, Fault};
+use super::kernel::{Device, Kernel, Version};
+use super::spec::{Rule, Use};
+
+/// What is looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scope {
+    /// Functions that a selector may mean. Members of their groups and what is on VFIO come along.
+    pub functions: BTreeSet<Address>,
+    /// Modules to ask about.
+    pub modules: BTreeSet<Module>,
+    /// Functions whose `driver_override` is read.
+    pub pins: BTreeSet<Address>,
+    /// Functions to take a closer look at; reads their `driver_override` too.
+    pub look: BTreeSet<Address>,
+    /// Whether to look for everything that a module load would bind.
+    pub pinned: bool,
+    /// `modules.ignore_blacklist`.
+    pub ignore_blacklist: bool,
+}
+
+impl Kernel {
+    /// What a configuration makes one look at, at rest.
+    #[must_use]
+    pub fn scope(&self, desired: &Desired) -> Scope {
+        let functions = desired.entries.iter().flat_map(|entry| self.candidates(&entry.select)).collect();
+        let mut modules: BTreeSet<Module> = match &desired.modules {
+            Keep::List(list) => list.iter().cloned().collect(),
+            Keep::Auto => {
+                ["vfio_pci", "vfio_pci_core", "vfio_iommu_type1"].iter().filter_map(|m| m.parse().ok()).collect()
+            }
+        };
+        modules.extend(desired.entries.iter().filter_map(|entry| match &entry.driver {
+            Wanted::Named(driver) => Some(driver.module()),
+            Wanted::Auto => None,
+        }));
+        let needs: Vec<_> =
+            modules.iter().filter_map(|module| self.installed.get(module)).flat_map(|m| m.needs.clone()).collect();
+        modules.extend(needs);
+        modules.extend(self.variants.iter().map(|variant| variant.module.clone()));
+        Scope { functions, modules, ..Scope::default() }
+    }
+
+    /// The functions that a selector may mean now.
+    #[must_use]
+    pub fn candidates(&self, select: &Select) -> BTreeSet<Address> {
+        let by_vf = |device: &Device| {
+            select.vf.is_some_and(|range| range.pf == device.spec.address || device.spec.physfn == Some(range.pf))
+        };
+        let means = |device: &&Device| {
+            let address = device.spec.address;
+            let path = select.path.as_ref().is_some_and(|path| *path == self.path(address));
+            select.address == Some(address) || select.slot == Some(address.slot()) || path || by_vf(device)
+        };
+        self.devices.values().filter(means).map(|device| device.spec.address).collect()
+    }
+
+    /// Takes a snapshot and remembers the overrides it read, as the observer does.
+    pub fn observe(&mut self, of: &Scope, now: Time) -> Snapshot {
+        let snapshot = self.snapshot(of, now);
+        for address in of.pins.union(&of.look) {
+            if let Some(function) = snapshot.functions.get(address) {
+                self.pins_read.insert(function.card.object, function.pin.clone());
+            }
+        }
+        snapshot
+    }
+
+    /// What the kernel says now; an override that is not asked for is as it was last observed.
+    #[must_use]
+    pub fn snapshot(&self, of: &Scope, now: Time) -> Snapshot {
+        let mut wanted: BTreeSet<Address> = of.functions.union(&of.look).chain(&of.pins).copied().collect();
+        wanted.extend(self.devices.values().filter(|device| self.on_vfio(device)).map(|device| device.spec.address));
+        let pinned = self.pinned(of.pinned);
+        wanted.extend(pinned.is().into_iter().flat_map(|pinned| pinned.keys()));
+        let numbers: BTreeSet<u32> = wanted.iter().filter_map(|address| self.group(*address)).collect();
+        let groups: BTreeMap<u32, Group> =
+            numbers.into_iter().map(|number| (number, self.group_facts(number))).collect();
+        wanted.extend(groups.values().flat_map(|group| &group.members));
+        let functions = wanted.into_iter().filter_map(|address| Some((address, self.function(address, of)?))).collect();
+        let autoprobe = match self.faults.contains(&Fault::AutoprobeUnreadable) {
+            true => Fact::Unreadable("drivers_autoprobe: input/output error".to_owned()),
+            false => Fact::Is(self.autoprobe),
+        };
+        Snapshot {
+            taken: now,
+            modules: of.modules.iter().map(|m| (m.clone(), self.module_facts(m, of.ignore_blacklist))).collect(),
+            variants: Arc::clone(&self.variants),
+            functions,
+            groups,
+            autoprobe,
+            pinned,
+        }
+    }
+
+    /// What a closer look at a function finds.
+    #[must_use]
+    pub fn look(&self, address: Address) -> Option<Look> {
+        let device = self.devices.get(&address)?;
+        let native = device.bound.is_some() && !self.on_vfio(device);
+        let uses = || device.uses.iter().filter(|_| native);
+        let network = uses().filter_map(|what| match what {
+            Use::Network(sentence) | Use::Namespace(sentence) => Some(sentence.clone()),
+            Use::Storage(_) => None,
+        });
+        let storage = uses().filter_map(|what| match what {
+            Use::Storage(sentence) => Some(sentence.clone()),
+            Use::Network(_) | Use::Namespace(_) => None,
+        });
+        let vfs = u32::try_from(device.vfs.len()).unwrap_or(u32::MAX);
+        Some(Look {
+            object: device.object,
+            pin: self.pin_fact(device),
+            uevent_driver: match self.blocks_reading(device) || self.unreadable(address, About::Uevent) {
+                true => unreadable(address, "uevent"),
+                false => device.bound.clone().map_or(Fact::Absent, Fact::Is),
+            },
+            holders: self.fact(address, About::Holders, "the processes' files", self.holders(address)),
+            network: self.fact(address, About::Network, "net", network.collect()),
+            storage: self.fact(address, About::Storage, "block", storage.collect()),
+            vfs: self.fact(address, About::Vfs, "sriov_numvfs", vfs),
+        })
+    }
+
+    /// Who has a node of the function open: its own, or its group's.
+    fn holders(&self, address: Address) -> Vec<Holder> {
+        let group = self.group(address);
+        let of_it = |hold: &&super::holding::Hold| {
+            hold.address == address || hold.vfio.is_some_and(|opened| Some(opened.group) == group)
+        };
+        let mut holders: Vec<_> = self
+            .holds
+            .iter()
+            .filter(of_it)
+            .map(|hold| Holder {
+                pid: hold.who.pid,
+                comm: hold.who.comm.clone(),
+                unit: hold.who.unit.clone(),
+                uid: hold.who.uid,
+                node: hold.node.clone(),
+            })
+            .collect();
+        holders.sort();
+        holders.dedup();
+        holders
+    }
+
+    fn fact<T>(&self, address: Address, about: About, file: &str, value: T) -> Fact<T> {
+        if self.unreadable(address, about) { unreadable(address, file) } else { Fact::Is(value) }
+    }
+
+    /// Whether reading `driver_override` and `uevent` would sleep: 6.1 takes the device lock.
+    fn blocks_reading(&self, device: &Device) -> bool {
+        self.version == Version::V6_1 && (device.lock.is_some() || self.is_stuck(device.spec.address))
+    }
+
+    fn pin_fact(&self, device: &Device) -> Fact<Driver> {
+        if self.blocks_reading(device) || self.unreadable(device.spec.address, About::Pin) {
+            return unreadable(device.spec.address, "driver_override");
+        }
+        device.pin.clone().map_or(Fact::Absent, Fact::Is)
+    }
+
+    fn pinned(&self, asked: bool) -> Fact<BTreeMap<Address, Driver>> {
+        if !asked {
+            return Fact::not_looked();
+        }
+        if self.faults.contains(&Fault::PinnedUnreadable) {
+            return Fact::Unreadable("looking for overrides: input/output error".to_owned());
+        }
+        let mut pinned = BTreeMap::new();
+        for device in self.devices.values().filter(|device| device.link().is_none()) {
+            match self.pin_fact(device) {
+                Fact::Is(pin) => drop(pinned.insert(device.spec.address, pin)),
+                Fact::Absent => {}
+                Fact::Unreadable(why) => return Fact::Unreadable(why),
+            }
+        }
+        Fact::Is(pinned)
+    }
+
+    fn function(&self, address: Address, of: &Scope) -> Option<Function> {
+        let device = self.devices.get(&address)?;
+        let look = of.look.contains(&address).then(|| self.look(address)).flatten().map(Arc::new);
+        let pin = match (&look, of.pins.contains(&address)) {
+            (Some(look), _) => look.pin.clone(),
+            (None, true) => self.pin_fact(device),
+            (None, false) => self.pins_read.get(&device.object).cloned().unwrap_or_else(Fact::not_looked),
+        };
+        let link = |about, file, value: Option<_>| match self.unreadable(address, about) {
+            true => unreadable(address, file),
+            false => value.map_or(Fact::Absent, Fact::Is),
+        };
+        let group = match self.unreadable(address, About::Group) {
+            true => unreadable(address, "iommu_group"),
+            false => device.group.map_or(Fact::Absent, Fact::Is),
+        };
+        Some(Function {
+            card: Arc::new(self.card(device)),
+            driver: link(About::Driver, "driver", device.link().cloned()),
+            group,
+            vfs: device.vfs.clone(),
+            pin,
+            look,
+        })
+    }
+
+    fn card(&self, device: &Device) -> Card {
+        let spec = &device.spec;
+        let serial = match self.unreadable(spec.address, About::Serial) {
+            true => unreadable(spec.address, "config"),
+            false => spec.serial.clone().map_or(Fact::Absent, Fact::Is),
+        };
+        Card {
+            object: device.object,
+            ids: spec.ids,
+            subsystem: spec.subsystem.map_or(Fact::Absent, Fact::Is),
+            class: spec.class,
+            serial,
+            modalias: spec.shown_modalias(),
+            path: self.path(spec.address),
+            bridge: spec.bridge || spec.class >> 8 == 0x0604,
+            boot_vga: spec.boot_vga,
+            physfn: spec.physfn,
+        }
+    }
+
+    fn path(&self, address: Address) -> BridgePath {
+        let mut hops = Vec::new();
+        let mut root = address;
+        while let Some(parent) = self.devices.get(&root).and_then(|device| device.spec.parent) {
+            hops.push(Hop { device: root.device, function: root.function });
+            root = parent;
+        }
+        hops.reverse();
+        BridgePath { root, hops }
+    }
+
+    fn group_facts(&self, number: u32) -> Group {
+        let members = self.groups.get(&number).cloned().unwrap_or_default();
+        let node = match members.functions.iter().find(|member| self.unreadable(**member, About::Node)) {
+            Some(_) => Fact::Unreadable(format!("/dev/vfio/{number}: permission denied")),
+            None if self.group_node(number) => Fact::Is(()),
+            None => Fact::Absent,
+        };
+        Group { members: members.functions, others: members.others, node }
+    }
+
+    /// What there is to know of a module.
+    #[must_use]
+    pub fn module_facts(&self, module: &Module, ignore_blacklist: bool) -> ModuleFacts {
+        let installed = self.installed.get(module);
+        let rule = self.rules.get(module);
+        let (state, evidence) = self.module_state(module, ignore_blacklist);
+        ModuleFacts {
+            state,
+            evidence: evidence.to_owned(),
+            refcount: self.refcount(module),
+            used_by: if self.loaded.contains_key(module) { self.used_by(module) } else { Vec::new() },
+            needs: installed.map(|installed| installed.needs.clone()).unwrap_or_default(),
+            install_rule: match rule {
+                Some(Rule::Run(command)) => Some(format!("/etc/modprobe.d/sim.conf:1: {command}")),
+                _ => None,
+            },
+            stamp: self.stamp,
+        }
+    }
+
+    fn module_state(&self, module: &Module, ignore_blacklist: bool) -> (ModuleState, &'static str) {
+        if self.faults.contains(&Fault::ModulesUnreadable) {
+            return (ModuleState::Unreadable, "/proc/modules: input/output error");
+        }
+        if let Some(loaded) = self.loaded.get(module) {
+            return (if loaded.live { ModuleState::Live } else { ModuleState::Loading }, "");
+        }
+        if self.version != Version::V6_1 && module.as_str() == "vfio_virqfd" {
+            return (ModuleState::NotApplicable, "");
+        }
+        match self.installed.get(module) {
+            Some(installed) if installed.builtin => (ModuleState::Builtin, ""),
+            _ if self.tree_missing => (ModuleState::TreeMissing, "no module tree for the running kernel"),
+            None => (ModuleState::NotInstalled, "not in modules.dep"),
+            Some(_) if self.modules_disabled => (ModuleState::Prohibited, "kernel.modules_disabled=1"),
+            Some(_) => match self.rules.get(module) {
+                Some(Rule::Refuse) => (ModuleState::Prohibited, "/etc/modprobe.d/sim.conf:1: install /bin/false"),
+                Some(Rule::Blacklist) if !ignore_blacklist => {
+                    (ModuleState::Prohibited, "/etc/modprobe.d/sim.conf:1: blacklist")
+                }
+                _ => (ModuleState::Absent, ""),
+            },
+        }
+    }
+}
+
+fn unreadable<T>(address: Address, file: &str) -> Fact<T> {
+    Fact::Unreadable(format!("{address}/{file}: no answer"))
+}
