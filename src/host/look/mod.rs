@@ -11,13 +11,21 @@
 //! * [`process`]: a process's name, unit and user
 //! * [`refcount`]: use that shows in a module's reference count alone
 //! * [`view`]: whether this process sees the whole machine at all
+//! * [`traffic`]: whether the host's traffic needs an interface
+//! * [`network`]: the network of this namespace, asked once
+//! * [`rtnetlink`]: links, addresses, routes and nexthops as rtnetlink tells them
+//! * [`dump`]: asks rtnetlink for all of one kind
 
 pub mod ask;
 pub mod attributes;
+pub mod dump;
 pub mod holders;
+pub mod network;
 pub mod nodes;
 pub mod patience;
 pub mod process;
 pub mod refcount;
+pub mod rtnetlink;
 pub mod site;
+pub mod traffic;
 pub mod view;
