@@ -15,6 +15,7 @@
 //! * [`network`]: the network of this namespace, asked once
 //! * [`rtnetlink`]: links, addresses, routes and nexthops as rtnetlink tells them
 //! * [`dump`]: asks rtnetlink for all of one kind
+//! * [`storage`]: whether a disk is in use, and by what
 
 pub mod ask;
 pub mod attributes;
@@ -27,5 +28,6 @@ pub mod process;
 pub mod refcount;
 pub mod rtnetlink;
 pub mod site;
+pub mod storage;
 pub mod traffic;
 pub mod view;
