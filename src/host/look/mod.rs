@@ -3,6 +3,8 @@
 //! It runs in a child process (`vfiod look`), because some of it can block for ever.
 //!
 //! * [`ask`]: the question and the answer, one JSON value each
+//! * [`serve`]: the child's whole life: read the question, answer, let go of the output
+//! * [`look`]: puts the answer together
 //! * [`patience`]: waiting for the kernel only so long
 //! * [`attributes`]: what must be read under the device's lock: override, driver, number of VFs
 //! * [`site`]: one function as sysfs shows it without blocking
@@ -21,12 +23,15 @@ pub mod ask;
 pub mod attributes;
 pub mod dump;
 pub mod holders;
+#[expect(clippy::module_inception, reason = "the folder is the noun, the file the verb")]
+pub mod look;
 pub mod network;
 pub mod nodes;
 pub mod patience;
 pub mod process;
 pub mod refcount;
 pub mod rtnetlink;
+pub mod serve;
 pub mod site;
 pub mod storage;
 pub mod traffic;
