@@ -15,8 +15,8 @@ pub struct Ask {
     pub functions: BTreeSet<Address>,
     /// Also find every function that the load of a driver would bind.
     pub pinned: bool,
-    /// Only read the `driver_override` of the functions; the answer's `looks` stays empty.
-    pub pins_only: bool,
+    /// Functions of which only the `driver_override` is wanted: the answer has no look at them.
+    pub pins: BTreeSet<Address>,
     /// How long a single read, a disk or the routing table may take. The answer comes about that
     /// long after the question, plus the scan of /proc.
     pub patience: Duration,

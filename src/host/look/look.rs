@@ -18,23 +18,21 @@ use crate::model::snapshot::{Fact, Holder, Look};
 #[must_use]
 pub fn look(root: &Root, ask: &Ask) -> Looked {
     let there = |address: &Address| Some((*address, root.inode(&directory(*address)).ok()?));
-    let objects: BTreeMap<Address, u64> = ask.functions.iter().filter_map(there).collect();
+    let objects: BTreeMap<Address, u64> = ask.functions.union(&ask.pins).filter_map(there).collect();
     let unbound = if ask.pinned { without_driver(root) } else { Ok(BTreeSet::new()) };
     let mut files: BTreeSet<String> = unbound.iter().flatten().copied().map(override_file).collect();
     for address in objects.keys().copied() {
-        match ask.pins_only {
-            true => drop(files.insert(override_file(address))),
-            false => files.extend(locked_files(address)),
+        match ask.functions.contains(&address) {
+            true => files.extend(locked_files(address)),
+            false => drop(files.insert(override_file(address))),
         }
     }
     let reader = root.clone();
     let patience = ask.patience;
     // Twice the patience for the thread that waits for the readers: it is back after once.
     let reading = start("reading under the device's lock", patience * 2, move || read_all(&reader, files, patience));
-    let sites: Vec<Site> = match ask.pins_only {
-        true => Vec::new(),
-        false => objects.iter().map(|(address, object)| site(root, *address, *object, patience)).collect(),
-    };
+    let from_all_sides = objects.iter().filter(|(address, _)| ask.functions.contains(address));
+    let sites: Vec<Site> = from_all_sides.map(|(address, object)| site(root, *address, *object, patience)).collect();
     let (readings, mut looks) = facts(root, &sites, patience, reading);
     // What is at an address by now may be another device.
     let stays = |address: &Address, object: u64| root.inode(&directory(*address)).is_ok_and(|now| now == object);
@@ -54,7 +52,7 @@ pub fn look(root: &Root, ask: &Ask) -> Looked {
 /// Looks at one function once more, right before a write. `None` when it is not there.
 #[must_use]
 pub fn guards_again(root: &Root, address: Address, patience: Duration) -> Option<Look> {
-    let ask = Ask { functions: BTreeSet::from([address]), pinned: false, pins_only: false, patience };
+    let ask = Ask { functions: BTreeSet::from([address]), pins: BTreeSet::new(), pinned: false, patience };
     look(root, &ask).looks.remove(&address)
 }
 
@@ -214,8 +212,9 @@ mod tests {
     }
 
     fn ask(pinned: bool, pins_only: bool) -> Ask {
-        let functions = BTreeSet::from([nic(), "0000:0f:00.0".parse().unwrap()]);
-        Ask { functions, pinned, pins_only, patience: Duration::from_millis(300) }
+        let wanted = BTreeSet::from([nic(), "0000:0f:00.0".parse().unwrap()]);
+        let (functions, pins) = if pins_only { (BTreeSet::new(), wanted) } else { (wanted, BTreeSet::new()) };
+        Ask { functions, pins, pinned, patience: Duration::from_millis(300) }
     }
 
     #[test]

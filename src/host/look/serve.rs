@@ -50,8 +50,7 @@ mod tests {
         std::fs::create_dir_all(&device).unwrap();
         std::fs::write(device.join("driver_override"), "(null)\n").unwrap();
         let root = Root::trusted(tree.path());
-        let question =
-            r#"{"functions":["0000:01:00.0"],"pinned":true,"pins_only":true,"patience":{"secs":1,"nanos":0}}"#;
+        let question = r#"{"functions":[],"pins":["0000:01:00.0"],"pinned":true,"patience":{"secs":1,"nanos":0}}"#;
         let mut line = Vec::new();
         serve(&root, question.as_bytes(), &mut line).unwrap();
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
