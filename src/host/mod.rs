@@ -1,13 +1,28 @@
 //! The only code that touches the kernel.
 //!
-//! * [`root`]: where its files are looked up
-//! * [`port`]: what the loop needs of a kernel
+//! * [`port`]: what the loop needs of a kernel; [`live`] is the machine, [`sim`] a small kernel in memory for tests
+//! * [`root`], [`dir`]: where files are looked up
+//! * [`kernel`]: the boot and the clock
+//! * [`observe`]: one pass over the devices, their groups and the modules; made of
+//!   [`pass`], [`card`] and [`serial`] (what stays while a device object lives)
+//! * [`proc_modules`], [`module_tree`], [`modprobe_d`], [`install_rule`], [`kernel_policy`]: evidence
+//!   about modules; [`module_facts`] judges it, [`module_watch`] keeps it, [`stamp`] dates it
+//! * [`glob`]: patterns of module aliases and modprobe.d
 //! * [`look`]: what the guards must know of single functions, read in a child
-//! * [`sim`]: a small kernel in memory, for tests
+//! * [`uevents`]: the kernel's wake-up calls
+//! * [`act`]: the actor, the one process that writes
+//! * [`intent`]: what actors were sent to do, kept until they are back
+//! * [`children`], [`readers`]: actors and readers, begun, awaited and adopted; [`process`] is what they share
 
 #![allow(clippy::disallowed_methods, reason = "the kernel is reached through files and children, all of them here")]
 
+pub mod act;
+pub mod children;
+pub mod clock;
+pub mod intent;
 pub mod look;
 pub mod port;
+pub mod process;
+pub mod readers;
 pub mod root;
 pub mod sim;
