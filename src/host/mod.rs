@@ -9,6 +9,8 @@
 //! * [`uevents`]: the kernel's wake-up calls
 //! * [`glob`]: patterns of module aliases and modprobe.d
 
+pub mod card;
+pub mod dir;
 pub mod glob;
 pub mod install_rule;
 pub mod kernel;
@@ -17,6 +19,9 @@ pub mod modprobe_d;
 pub mod module_facts;
 pub mod module_tree;
 pub mod module_watch;
+pub mod observe;
+pub mod pass;
 pub mod proc_modules;
 pub mod root;
+pub mod serial;
 pub mod stamp;
