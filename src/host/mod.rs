@@ -25,3 +25,4 @@ pub mod proc_modules;
 pub mod root;
 pub mod serial;
 pub mod stamp;
+pub mod uevents;
