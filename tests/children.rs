@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use nix::sys::stat::Mode;
 use vfiod::host::children::{Actors, Ended};
-use vfiod::host::clock;
 use vfiod::host::intent::{Intent, Store};
+use vfiod::host::kernel;
 use vfiod::host::process::Program;
 use vfiod::model::plan::{Act, Key, Outcome, Step, Target};
 use vfiod::model::time::Time;
@@ -69,7 +69,7 @@ fn act(key: &str, addresses: &[&str]) -> Act {
 }
 
 fn in_a_minute() -> Time {
-    clock::now() + Duration::from_secs(60)
+    kernel::now() + Duration::from_secs(60)
 }
 
 async fn ended(actors: &mut Actors) -> Ended {
@@ -86,7 +86,7 @@ async fn the_intent_is_stored_with_the_actors_pid_before_the_errand_is_sent() {
     ));
     let deadline = in_a_minute();
     let running = actors.begin(act("group-15", &["0000:01:00.0"]), deadline).await.unwrap();
-    assert_eq!((running.key, running.deadline, running.adopted), (Key::Group(15), deadline, false));
+    assert_eq!((running.act.key, running.deadline, running.adopted), (Key::Group(15), deadline, false));
     assert_eq!(actors.running().collect::<Vec<_>>(), vec![running.clone()]);
 
     let ended = ended(&mut actors).await;

@@ -1,13 +1,19 @@
 //! The daemon's command line: argument and environment in, exit status out.
 
 use std::env;
+use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use vfiod::config;
-use vfiod::host::{act, look, root::Root};
+use vfiod::host::act;
+use vfiod::host::live::PATIENCE;
+use vfiod::host::look::look::guards_again;
+use vfiod::host::look::serve::{let_go, serve};
+use vfiod::host::root::Root;
+use vfiod::model::snapshot::Look;
 use vfiod::names::{self, exit};
 use vfiod::service::run::{self, Environment};
 
@@ -59,8 +65,15 @@ fn main() -> ExitCode {
             }
         },
         Verb::CheckConfig { file, root } => check(&root, file),
-        Verb::Act => status_of(act::serve(&Root::live(), io::stdin(), io::stdout())),
-        Verb::Look => status_of(look::serve(&Root::live(), io::stdin(), io::stdout())),
+        Verb::Act => {
+            act::stand_alone();
+            let look_again = |root: &Root, address| {
+                let look = guards_again(root, address, PATIENCE);
+                look.unwrap_or_else(|| Look::blind(0, "the device is not there any more"))
+            };
+            status_of(act::run(&Root::live(), io::stdin(), io::stdout(), &look_again))
+        }
+        Verb::Look => status_of(serve(&Root::live(), io::stdin(), io::stdout()).and_then(|()| let_go())),
     };
     ExitCode::from(status)
 }
@@ -87,7 +100,7 @@ fn complain(text: &str) {
     }
 }
 
-fn status_of(result: io::Result<()>) -> u8 {
+fn status_of(result: Result<(), impl Display>) -> u8 {
     match result {
         Ok(()) => exit::OK,
         Err(error) => {

@@ -11,10 +11,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 
 use super::act::Errand;
-use super::clock;
 use super::intent::{Intent, Store};
+use super::kernel;
 use super::process::{Program, Watch, starttime};
-use crate::model::pci::Address;
 use crate::model::plan::{Act, Key, Outcome};
 use crate::model::time::Time;
 
@@ -24,10 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// An actor that is at work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
-    /// What it works on.
-    pub key: Key,
-    /// Every function that it, or a lock that it takes, may touch.
-    pub functions: BTreeSet<Address>,
+    /// What it was sent to do.
+    pub act: Act,
     /// When it was sent.
     pub since: Time,
     /// When it should be back; after that it counts as stuck.
@@ -140,7 +137,7 @@ impl Actors {
             .map_err(|e| format!("begin {key}: run {}: {e}", self.program.exe.display()))?;
         let pid = child.id();
         let stored = starttime(pid).map_err(|e| format!("read /proc/{pid}/stat: {e}")).and_then(|starttime| {
-            let (started, boot_id) = (clock::now(), self.boot_id.clone());
+            let (started, boot_id) = (kernel::now(), self.boot_id.clone());
             let intent = Intent { act, started, deadline, boot_id, pid, starttime };
             self.store.save(&intent).map(|()| intent).map_err(|e| e.to_string())
         });
@@ -196,7 +193,7 @@ impl Actors {
             key,
             outcomes,
             since: started,
-            late: clock::now() > deadline,
+            late: kernel::now() > deadline,
             adopted: actor.child.is_none(),
             trouble: actor.trouble.or(died).or(left),
             act,
@@ -211,8 +208,7 @@ impl Actors {
 impl Actor {
     fn running(&self) -> Running {
         Running {
-            key: self.intent.act.key,
-            functions: self.intent.act.functions.clone(),
+            act: self.intent.act.clone(),
             since: self.intent.started,
             deadline: self.intent.deadline,
             pid: self.intent.pid,

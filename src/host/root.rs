@@ -59,6 +59,23 @@ impl Root {
         matches!(self.kind, Kind::Live)
     }
 
+    /// Whether every path must be resolved inside the tree by `openat2`.
+    pub(super) fn is_hostile(&self) -> bool {
+        matches!(self.kind, Kind::Hostile(_))
+    }
+
+    /// Opens a directory for reading its entries.
+    ///
+    /// # Errors
+    /// As `opendir(3)`.
+    pub(super) fn open_dir(&self, path: &str) -> io::Result<nix::dir::Dir> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        match &self.kind {
+            Kind::Live | Kind::Trusted => Ok(nix::dir::Dir::open(&self.join(path), flags, Mode::empty())?),
+            Kind::Hostile(fd) => Ok(nix::dir::Dir::from_fd(self.open(fd, path, flags)?)?),
+        }
+    }
+
     /// The path of a file as the operating system takes it. For messages, and for writes by the
     /// actor, which never runs on a hostile tree.
     #[must_use]

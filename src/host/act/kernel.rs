@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use crate::host::clock;
+use crate::host::kernel;
 use crate::host::root::Root;
 use crate::model::time::Time;
 
@@ -34,7 +34,7 @@ impl Kernel for Running<'_> {
     }
 
     fn now(&self) -> Time {
-        clock::now()
+        kernel::now()
     }
 
     fn pause(&self, length: Duration) {
