@@ -9,7 +9,7 @@
 
 pub mod notify;
 pub mod pulse;
-pub mod run;
+// pub mod run;
 pub mod store;
 pub mod tell;
 pub mod watch;
