@@ -49,7 +49,9 @@ pub fn between(snapshot: &Snapshot, function: &Function, wanted: &Driver, adopte
                 Fact::Unreadable(_) => None,
                 Fact::Is(pin) if pin == driver => None,
                 // Not read until now: this is how it was found.
-                pin if as_found.is_some_and(|adopted| adopted.pin == *pin || adopted.pin.unreadable().is_some()) => None,
+                pin if as_found.is_some_and(|adopted| adopted.pin == *pin || adopted.pin.unreadable().is_some()) => {
+                    None
+                }
                 pin => Some(Drift::Pin(pin.clone())),
             }
         }

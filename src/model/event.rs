@@ -193,7 +193,9 @@ fn device_event(
         State::Ready | State::Assigned if was == Some(State::Stuck) => Some((Kind::Unstuck, Level::Notice)),
         // Repaired by a silent probe, some time ago.
         State::Ready if was == Some(State::Fighting) => None,
-        State::Ready | State::Assigned if was_bad && was != Some(State::Fighting) => Some((Kind::Repaired, Level::Notice)),
+        State::Ready | State::Assigned if was_bad && was != Some(State::Fighting) => {
+            Some((Kind::Repaired, Level::Notice))
+        }
         State::Ready if was == Some(State::Assigned) => Some((Kind::Assigned, Level::Notice)),
         State::Assigned => Some((Kind::Assigned, Level::Notice)),
         State::Ready => None,

@@ -124,9 +124,8 @@ fn unbound(snapshot: &Snapshot, address: Address, function: &Function) -> Verdic
         driver.is_some_and(|driver| snapshot.is_vfio(driver))
     });
     if !by_another {
-        let reason = format!(
-            "it has no driver and /dev/vfio/{number} is still there: somebody unbinds it while it is in use"
-        );
+        let reason =
+            format!("it has no driver and /dev/vfio/{number} is still there: somebody unbinds it while it is in use");
         return Held(Guard::BeingReleased, reason);
     }
     bound_still(function)
@@ -137,9 +136,7 @@ fn bound_still(function: &Function) -> Verdict {
     match current_look(function).map(|look| &look.uevent_driver) {
         None => LookFirst,
         Some(Fact::Absent) => Free,
-        Some(Fact::Is(driver)) => {
-            Held(Guard::BeingReleased, format!("somebody's unbind from {driver} has not ended"))
-        }
+        Some(Fact::Is(driver)) => Held(Guard::BeingReleased, format!("somebody's unbind from {driver} has not ended")),
         Some(Fact::Unreadable(why)) => Held(Guard::Unreadable, why.clone()),
     }
 }

@@ -86,8 +86,7 @@ impl Keeper {
     /// Finds out what inherited acts are charged to.
     pub(super) fn learn_inherited(&mut self, pass: &Pass<'_>) {
         let unknown = self.memory.acting.values().filter(|acting| acting.units.is_empty());
-        let found: Vec<_> =
-            unknown.map(|acting| (acting.act.key, self.units(&acting.act, &pass.found))).collect();
+        let found: Vec<_> = unknown.map(|acting| (acting.act.key, self.units(&acting.act, &pass.found))).collect();
         for (key, units) in found {
             if let Some(acting) = self.memory.acting.get_mut(&key) {
                 acting.units = units;

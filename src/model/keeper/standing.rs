@@ -126,10 +126,9 @@ impl Keeper {
             return say(State::Repairing, drift.to_string());
         }
         match held {
-            Some(held) => Standing {
-                not_before: held.not_before,
-                ..say(State::Drifted, format!("{drift}; {}", held.reason))
-            },
+            Some(held) => {
+                Standing { not_before: held.not_before, ..say(State::Drifted, format!("{drift}; {}", held.reason)) }
+            }
             None => say(State::Drifted, drift.to_string()),
         }
     }
