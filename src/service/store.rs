@@ -122,7 +122,8 @@ impl Store for Disk {
                     memory.originals.entry(address).or_insert(driver);
                 }
             }
-            Err(error) => trouble.push(format!("read {}: {error}; the drivers that devices had before are not known", path.display())),
+            Err(error) => trouble
+                .push(format!("read {}: {error}; the drivers that devices had before are not known", path.display())),
         }
         self.saved = Some(memory.clone());
         (memory, trouble)
@@ -143,10 +144,14 @@ impl Store for Disk {
         let written = write(&self.memory_path(), &on_disk);
         // What could not be written is tried again with the next change, not with each pass.
         let run = self.run.clone();
-        trouble.extend(self.once(MEMORY, written, |e| format!("write memory in {}: {e}; a restart will forget losses and waits", run.display())));
+        trouble.extend(self.once(MEMORY, written, |e| {
+            format!("write memory in {}: {e}; a restart will forget losses and waits", run.display())
+        }));
         if self.saved.as_ref().is_none_or(|saved| saved.originals != memory.originals) {
             let written = write(&self.originals_path(), &memory.originals);
-            trouble.extend(self.once(ORIGINALS, written, |e| format!("write original drivers in {}: {e}", state.display())));
+            trouble.extend(
+                self.once(ORIGINALS, written, |e| format!("write original drivers in {}: {e}", state.display())),
+            );
         }
         self.saved = Some(memory.clone());
         trouble
