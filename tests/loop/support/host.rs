@@ -64,9 +64,7 @@ impl Host for View {
             return Err(why);
         }
         let mut acts = self.0.acts.borrow_mut();
-        let clash = |other: &&Inherited| {
-            other.act.key == act.key || !other.act.functions.is_disjoint(&act.functions)
-        };
+        let clash = |other: &&Inherited| other.act.key == act.key || !other.act.functions.is_disjoint(&act.functions);
         if let Some(other) = acts.values().find(clash) {
             panic!("{} begins while {} is at work", act.key, other.act.key);
         }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, LocalSet};
+use vfiod::config::Settings;
 use vfiod::config::settings::settings;
 use vfiod::config::source::Source;
-use vfiod::config::Settings;
 use vfiod::host::sim::kernel::Writer;
 use vfiod::host::sim::machine::lab;
 use vfiod::host::sim::modprobe::Flags;
