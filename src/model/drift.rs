@@ -48,7 +48,10 @@ pub fn between(snapshot: &Snapshot, function: &Function, wanted: &Driver, adopte
             match &function.pin {
                 Fact::Unreadable(_) => None,
                 Fact::Is(pin) if pin == driver => None,
-                pin if as_found.is_some_and(|adopted| adopted.pin == *pin) => None,
+                // Not read until now: this is how it was found.
+                pin if as_found.is_some_and(|adopted| adopted.pin == *pin || adopted.pin.unreadable().is_some()) => {
+                    None
+                }
                 pin => Some(Drift::Pin(pin.clone())),
             }
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::module::ModuleState;
 use super::plan::About;
 use super::state::State;
 use super::status::{DeviceStatus, ModuleStatus, Standing, Status};
@@ -123,11 +124,8 @@ pub fn between(old: Option<&Status>, new: &Status, now: Time) -> Vec<Event> {
     }
     for (name, status) in &new.entries {
         let before = old.and_then(|old| old.entries.get(name));
-        let by_module = new
-            .devices
-            .values()
-            .filter(|device| device.entry == *name)
-            .any(|device| new.modules.get(&device.wanted.module()).is_some_and(|module| module.fighting));
+        // The end of a module's fight is told by the picture that still has it.
+        let by_module = [Some(new), old].into_iter().flatten().any(|picture| fights_by_module(picture, name));
         let alone = !new.devices.values().any(|device| device.entry == *name);
         if let Some((kind, level)) = entry_event(before, status, by_module, alone) {
             events.push(Event {
@@ -144,6 +142,11 @@ pub fn between(old: Option<&Status>, new: &Status, now: Time) -> Vec<Event> {
         }
     }
     events
+}
+
+fn fights_by_module(picture: &Status, entry: &str) -> bool {
+    let mut devices = picture.devices.values().filter(|device| device.entry == entry);
+    devices.any(|device| picture.modules.get(&device.wanted.module()).is_some_and(|module| module.fighting))
 }
 
 fn device(
@@ -188,13 +191,19 @@ fn device_event(
     let was_bad = was.is_some_and(|was| !was.is_good());
     match now.state {
         State::Ready | State::Assigned if was == Some(State::Stuck) => Some((Kind::Unstuck, Level::Notice)),
-        State::Ready | State::Assigned if was_bad => Some((Kind::Repaired, Level::Notice)),
+        // Repaired by a silent probe, some time ago.
+        State::Ready if was == Some(State::Fighting) => None,
+        State::Ready | State::Assigned if was_bad && was != Some(State::Fighting) => {
+            Some((Kind::Repaired, Level::Notice))
+        }
         State::Ready if was == Some(State::Assigned) => Some((Kind::Assigned, Level::Notice)),
         State::Assigned => Some((Kind::Assigned, Level::Notice)),
         State::Ready => None,
         _ if was == Some(State::Stuck) => Some((Kind::Unstuck, Level::Notice)),
-        State::Drifted | State::Repairing => (!matches!(was, Some(State::Drifted | State::Repairing | State::Failing)))
-            .then_some((Kind::Drifted, Level::Warning)),
+        State::Drifted | State::Repairing => {
+            let told = matches!(was, Some(State::Drifted | State::Repairing | State::Failing | State::Fighting));
+            (!told).then_some((Kind::Drifted, Level::Warning))
+        }
         State::Failing => Some((Kind::RepairFailed, Level::Warning)),
         State::Held => Some((Kind::Held, Level::Warning)),
         State::Blocked => Some((Kind::Blocked, Level::Warning)),
@@ -246,21 +255,34 @@ fn module_events(about: &About, before: Option<&ModuleStatus>, now: &ModuleStatu
     if fought && now.fighting {
         return;
     }
-    let served = before.is_some_and(|before| before.state.serves());
+    let was_stuck = before.is_some_and(|before| before.stuck);
+    match (was_stuck, now.stuck) {
+        (false, true) => tell(Kind::Stuck, Level::Alert, None),
+        (true, false) => tell(Kind::Unstuck, Level::Notice, None),
+        _ => {}
+    }
+    let was = before.map(|before| before.state);
+    let served = was.is_some_and(ModuleState::serves);
     if now.state.serves() {
-        if before.is_some() && !served {
+        if was.is_some() && !served {
             let lost = before.and_then(|before| before.lost);
             tell(Kind::ModuleRestored, Level::Notice, lost.map(|lost| time.since(lost)));
         }
         return;
     }
-    let was_terminal = before.is_some_and(|before| before.state.is_terminal());
-    if now.state.is_terminal() && !was_terminal {
+    if now.state == ModuleState::Unreadable {
+        // Nobody knows whether it is lost.
+        if was != Some(ModuleState::Unreadable) {
+            tell(Kind::Held, Level::Warning, None);
+        }
+        return;
+    }
+    if now.blocked && before.is_none_or(|before| !before.blocked) {
         tell(Kind::ModuleBlocked, Level::Alert, None);
     } else if served && !now.fighting {
         tell(Kind::ModuleLost, Level::Warning, None);
     }
-    if now.failures > 0 && before.is_none_or(|before| before.failures == 0) {
+    if now.failures > 0 && !now.blocked && before.is_none_or(|before| before.failures == 0) {
         tell(Kind::RepairFailed, Level::Warning, None);
     }
 }

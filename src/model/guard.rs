@@ -45,7 +45,11 @@ pub fn verdict(ask: Question<'_>, address: Address, drift: &Drift) -> Verdict {
         return Held(guard, reason);
     }
     match drift {
-        Drift::Unbound => unbound(ask.snapshot, address, function),
+        Drift::Unbound => match unbound(ask.snapshot, address, function) {
+            // Also a host driver's unbind can hang, its link gone already; only `uevent` tells.
+            Free => bound_still(function),
+            verdict => verdict,
+        },
         Drift::WrongDriver(_) | Drift::Pin(_) => match current_look(function) {
             None => LookFirst,
             Some(look) => in_use(look, ask.allow, matches!(drift, Drift::Pin(_))),
@@ -119,16 +123,20 @@ fn unbound(snapshot: &Snapshot, address: Address, function: &Function) -> Verdic
         let driver = snapshot.functions.get(member).and_then(|other| other.driver.is());
         driver.is_some_and(|driver| snapshot.is_vfio(driver))
     });
-    let releasing = |why: String| Held(Guard::BeingReleased, why);
     if !by_another {
-        return releasing(format!(
-            "it has no driver and /dev/vfio/{number} is still there: somebody unbinds it while it is in use"
-        ));
+        let reason =
+            format!("it has no driver and /dev/vfio/{number} is still there: somebody unbinds it while it is in use");
+        return Held(Guard::BeingReleased, reason);
     }
+    bound_still(function)
+}
+
+/// Whether `uevent` still names a driver for a device whose link is gone.
+fn bound_still(function: &Function) -> Verdict {
     match current_look(function).map(|look| &look.uevent_driver) {
         None => LookFirst,
         Some(Fact::Absent) => Free,
-        Some(Fact::Is(driver)) => releasing(format!("somebody's unbind from {driver} has not ended")),
+        Some(Fact::Is(driver)) => Held(Guard::BeingReleased, format!("somebody's unbind from {driver} has not ended")),
         Some(Fact::Unreadable(why)) => Held(Guard::Unreadable, why.clone()),
     }
 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::module::ModuleState;
 use super::pace::Pace;
 use super::pci::{Address, Driver, Module};
 use super::plan::{Act, Key};
@@ -89,10 +88,9 @@ impl std::str::FromStr for Unit {
 pub struct Refused {
     /// The kernel's or modprobe's words.
     pub why: String,
-    /// [`super::module::ModuleFacts::stamp`] at that time; another stamp means: try again.
-    pub stamp: u64,
-    /// What the evidence said then.
-    pub state: ModuleState,
+    /// [`super::module::ModuleFacts::stamp`] when the load began; another stamp means: try again.
+    /// None where an earlier vfiod began it: the next pass's counts.
+    pub stamp: Option<u64>,
 }
 
 /// An act under way.
@@ -100,6 +98,10 @@ pub struct Refused {
 pub struct Acting {
     /// What is being done.
     pub act: Act,
+    /// What it is charged to. Empty for an inherited one until the first pass knows the entries.
+    pub units: BTreeSet<Unit>,
+    /// The stamp of the modules' evidence when it began, if that is known.
+    pub stamp: Option<u64>,
     /// Since when.
     pub since: Time,
     /// When it counts as stuck.
@@ -113,5 +115,12 @@ impl Memory {
     #[must_use]
     pub fn acting_on(&self, address: Address) -> Option<&Acting> {
         self.acting.values().find(|acting| acting.act.functions.contains(&address))
+    }
+
+    /// Whether a load of a module is past its deadline.
+    #[must_use]
+    pub fn is_stuck(&self, module: &Module, now: Time) -> bool {
+        let loads = self.acting.get(&Key::Modules).filter(|acting| acting.deadline <= now);
+        loads.is_some_and(|acting| acting.units.contains(&Unit::Module(module.clone())))
     }
 }

@@ -133,16 +133,15 @@ impl Pace {
         self.not_before.filter(|not_before| now < *not_before).map(Wait::Backoff)
     }
 
-    /// When to look again on its account.
-    #[must_use]
-    pub fn wake(&self, breaker: &Breaker) -> Option<Time> {
+    /// When to look again on its account; some of it may be past.
+    pub fn wakes(&self, breaker: &Breaker) -> impl Iterator<Item = Time> {
         let well = self.open.and_then(|open| open.well).map(|well| well + breaker.within);
         let due = match (&self.lost, self.open) {
             (None, _) => None,
             (Some(_), Some(open)) if !open.probed => Some(open.probe),
             (Some(_), _) => self.not_before,
         };
-        [well, due].into_iter().flatten().min()
+        [well, due].into_iter().flatten()
     }
 }
 
@@ -223,8 +222,8 @@ mod tests {
         let probe = pace.open.unwrap().probe;
         pace.begin();
         pace.judge(true, probe, &policy.backoff, &policy.breaker);
-        let wake = pace.wake(&policy.breaker).unwrap();
-        assert_eq!(wake, probe + policy.breaker.within);
+        let wake = probe + policy.breaker.within;
+        assert!(pace.wakes(&policy.breaker).eq([wake]));
         pace.judge(true, wake, &policy.backoff, &policy.breaker);
         assert!(pace.open.is_none() && pace.incidents.is_empty());
     }

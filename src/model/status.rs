@@ -58,6 +58,10 @@ pub struct ModuleStatus {
     pub state: ModuleState,
     /// Why, in a sentence; empty when there is nothing to say.
     pub reason: String,
+    /// Whether nothing that vfiod can do will bring it.
+    pub blocked: bool,
+    /// Whether a load of it has not returned within its deadline.
+    pub stuck: bool,
     /// Whether the breaker is open for it.
     pub fighting: bool,
     /// How often in a row loading it did not help.

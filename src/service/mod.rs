@@ -2,6 +2,7 @@
 //!
 //! * [`watch`]: the loop; everything that the outside decides is a parameter of it
 //! * [`pulse`]: when to pass next: quiet time after events, the poll, what is due
+//! * [`seen`]: what one pass has looked at more closely
 //! * [`tell`]: what is told, to whom: the journal, or a terminal
 //! * [`store`]: state on disk, by boot and lasting
 //! * [`notify`]: systemd's four words
@@ -10,6 +11,7 @@
 pub mod notify;
 pub mod pulse;
 pub mod run;
+pub mod seen;
 pub mod store;
 pub mod tell;
 pub mod watch;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::config::Watch;
 use crate::model::time::Time;
 
-/// Why a pass is made.
+/// Why a pass is made. Any pass looks and tells; whether it may act is [`Pulse::may_act`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// The interval is over.
@@ -76,13 +76,16 @@ impl Pulse {
         self.unsettled.map(|unsettled| unsettled.first)
     }
 
+    /// When it will have been quiet for long enough, or waited for long enough.
+    fn settled(&self) -> Option<Time> {
+        self.unsettled.map(|Unsettled { first, last }| (last + self.settle).min(first + self.settle_max))
+    }
+
     /// When the next pass is to be made.
     #[must_use]
     pub fn next(&self) -> Time {
-        match self.unsettled {
-            Some(Unsettled { first, last }) => (last + self.settle).min(first + self.settle_max),
-            None => self.due.map_or(self.last + self.interval, |due| due.min(self.last + self.interval)),
-        }
+        let poll = self.last + self.interval;
+        [self.settled(), self.due].into_iter().flatten().fold(poll, Time::min)
     }
 
     /// Why a pass is to be made now, if it is.
@@ -91,18 +94,29 @@ impl Pulse {
         if now < self.next() {
             return None;
         }
-        Some(match (self.unsettled, self.due) {
-            (Some(_), _) => Cause::Settled,
-            (None, Some(due)) if due <= now => Cause::Due,
-            (None, _) => Cause::Poll,
+        let over = |at: Option<Time>| at.is_some_and(|at| at <= now);
+        Some(match (over(self.settled()), over(self.due)) {
+            (true, _) => Cause::Settled,
+            (false, true) => Cause::Due,
+            (false, false) => Cause::Poll,
         })
     }
 
-    /// Notes that a pass has been made.
-    pub fn passed(&mut self, now: Time) {
+    /// Whether a pass may act on a loss that was noticed then: nothing is going on, and a quiet time
+    /// has passed since. For what was never as it should be, there is no such time.
+    #[must_use]
+    pub fn may_act(&self, cause: Cause, lost: Option<Time>, now: Time) -> bool {
+        let settled = lost.is_none_or(|lost| lost + self.settle <= now);
+        cause == Cause::Settled || (self.unsettled.is_none() && settled)
+    }
+
+    /// Notes that a pass has been made. Unrest ends only with the pass that waited for its end.
+    pub fn passed(&mut self, cause: Cause, now: Time) {
         self.last = now;
-        self.unsettled = None;
         self.due = None;
+        if cause == Cause::Settled {
+            self.unsettled = None;
+        }
     }
 }
 
@@ -128,7 +142,7 @@ mod tests {
     fn a_quiet_machine_is_polled_once_an_interval() {
         let mut pulse = pulse();
         assert_eq!((pulse.cause(ms(4999)), pulse.cause(ms(5000))), (None, Some(Cause::Poll)));
-        pulse.passed(ms(5000));
+        pulse.passed(Cause::Poll, ms(5000));
         assert_eq!(pulse.next(), ms(10_000));
     }
 
@@ -150,11 +164,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_waits_for_a_burst_to_end() {
+    fn what_is_due_looks_at_once_and_acts_when_the_burst_has_ended() {
         let mut pulse = pulse();
         pulse.ask(ms(10));
-        assert_eq!(pulse.cause(ms(10)), Some(Cause::Due));
         pulse.disturb(ms(5));
-        assert_eq!((pulse.cause(ms(10)), pulse.cause(ms(105))), (None, Some(Cause::Settled)));
+        assert_eq!(pulse.cause(ms(10)), Some(Cause::Due));
+        assert!(!pulse.may_act(Cause::Due, Some(Time::BOOT), ms(1000)));
+        pulse.passed(Cause::Due, ms(10));
+        assert_eq!((pulse.cause(ms(104)), pulse.cause(ms(105))), (None, Some(Cause::Settled)));
+        assert!(pulse.may_act(Cause::Settled, Some(ms(5)), ms(105)));
+    }
+
+    #[test]
+    fn what_a_poll_finds_lost_just_now_has_its_quiet_time_first() {
+        let pulse = pulse();
+        assert!(!pulse.may_act(Cause::Poll, Some(ms(5000)), ms(5000)));
+        assert!(pulse.may_act(Cause::Poll, Some(ms(0)), ms(5000)) && pulse.may_act(Cause::Poll, None, ms(5000)));
     }
 }

@@ -87,9 +87,6 @@ impl Disk {
     }
 
     fn append(&self, events: &[Event]) -> io::Result<()> {
-        if events.is_empty() {
-            return Ok(());
-        }
         let path = self.state.join("history.jsonl");
         if fs::metadata(&path).is_ok_and(|file| file.len() >= HISTORY_SIZE) {
             fs::rename(&path, self.state.join("history.jsonl.1"))?;
@@ -134,9 +131,12 @@ impl Store for Disk {
 
     fn save(&mut self, memory: &Memory, events: &[Event]) -> Vec<String> {
         let mut trouble = Vec::new();
-        let history = self.append(events);
         let state = self.state.clone();
-        trouble.extend(self.once(HISTORY, history, |e| format!("write history in {}: {e}", state.display())));
+        // Nothing to write proves nothing: it would make the next failure news again.
+        if !events.is_empty() {
+            let history = self.append(events);
+            trouble.extend(self.once(HISTORY, history, |e| format!("write history in {}: {e}", state.display())));
+        }
         if self.saved.as_ref() == Some(memory) {
             return trouble;
         }

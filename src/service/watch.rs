@@ -12,19 +12,23 @@ use tokio::sync::mpsc;
 
 use super::notify::Notify;
 use super::pulse::{Cause, Pulse};
+use super::seen::Seen;
 use super::store::Store;
 use super::tell::{Tell, Told};
 use crate::config::Settings;
-use crate::host::port::{Closer, Ended, Host, Scope, Sign};
+use crate::host::port::{Closer, Ended, Found, Host, Scope, Sign};
 use crate::model::event;
 use crate::model::keeper::Keeper;
 use crate::model::memory::Memory;
 use crate::model::pci::Address;
-use crate::model::plan::{Act, Plan};
+use crate::model::plan::{Key, Plan};
 use crate::model::policy::Mode;
 use crate::model::snapshot::Snapshot;
 use crate::model::status::Status;
 use crate::model::time::Time;
+
+/// How many signs are taken in one go before it is asked whether a pass is due.
+const AT_ONCE: usize = 4096;
 
 /// What a person or systemd asks of the loop.
 #[derive(Debug)]
@@ -48,18 +52,19 @@ pub struct Watch<H, T, S, N> {
     pulse: Pulse,
     /// How often systemd wants a sign of life.
     watchdog: Option<Duration>,
-    /// The picture that was told last, and the snapshot behind it.
+    /// When it was given last.
+    alive: Time,
+    /// The picture that was told last.
     status: Option<Status>,
-    snapshot: Option<Snapshot>,
     /// The line that systemd was told last.
     line: String,
+    /// Why no act could begin, as it was told last.
+    trouble: Option<String>,
     /// Functions whose override is to be read again, and when all are due.
     pins: BTreeSet<Address>,
     pins_due: Time,
     /// Functions to take into observations besides: what a load would bind.
     besides: BTreeSet<Address>,
-    /// When the first sign of what is not told yet came in.
-    noticed: Option<Time>,
     ready: bool,
     stop: bool,
     reload: Option<Result<Box<Settings>, String>>,
@@ -79,13 +84,13 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             requests,
             settings,
             watchdog: None,
+            alive: now,
             status: None,
-            snapshot: None,
             line: String::new(),
+            trouble: None,
             pins: BTreeSet::new(),
             pins_due: now,
             besides: BTreeSet::new(),
-            noticed: None,
             ready: false,
             stop: false,
             reload: None,
@@ -104,6 +109,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         self.begin();
         self.pass(Cause::Due).await;
         while !self.stop {
+            self.take_signs().await;
             if let Some(settings) = self.reload.take() {
                 self.take_over(settings);
             }
@@ -126,19 +132,41 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         }
         for acting in inherited {
             self.tell.tell(Told::Adopted { acting: acting.clone() });
-            self.keeper.begun(acting.act, acting.since, acting.deadline, true, None);
+            self.keeper.inherit(acting.act, acting.since, acting.deadline);
         }
     }
 
-    /// Waits for a sign, a request, or the time of the next pass.
+    /// Takes what has come in meanwhile, without waiting: where one pass is due right after the
+    /// other, nobody else would.
+    async fn take_signs(&mut self) {
+        for _ in 0..AT_ONCE {
+            tokio::select! {
+                biased;
+                request = self.requests.recv(), if !self.stop => self.note_request(request),
+                sign = self.host.next() => self.note_sign(sign),
+                () = std::future::ready(()) => return,
+            }
+        }
+    }
+
+    /// Waits for a sign, a request, or the time of the next pass; meanwhile gives signs of life,
+    /// which so come only from a loop that has made every pass that was due.
     async fn wait(&mut self) {
-        let left = self.pulse.next().since(self.host.now());
+        let now = self.host.now();
+        let pass = self.pulse.next().since(now);
+        let beat = self.watchdog.map(|period| (self.alive + period / 2).since(now));
         tokio::select! {
             biased;
             request = self.requests.recv() => self.note_request(request),
             sign = self.host.next() => self.note_sign(sign),
-            () = tokio::time::sleep(left) => {}
+            () = tokio::time::sleep(pass) => {}
+            () = tokio::time::sleep(beat.unwrap_or_default()), if beat.is_some() => self.live(),
         }
+    }
+
+    fn live(&mut self) {
+        self.alive = self.host.now();
+        self.notify.alive();
     }
 
     fn note_request(&mut self, request: Option<Request>) {
@@ -152,8 +180,9 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     fn note_sign(&mut self, sign: Sign) {
         let now = self.host.now();
         match sign {
+            // Whoever wants none may have wanted them when the host was made.
+            Sign::Event(_) if !self.settings.watch.uevents => {}
             Sign::Event(about) => {
-                self.noticed.get_or_insert(now);
                 match about {
                     Some(address) => drop(self.pins.insert(address)),
                     None => self.pins_due = now,
@@ -174,11 +203,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         if let Some(acting) = self.keeper.memory.acting.get(&ended.key) {
             self.pins.extend(acting.act.functions.iter().copied());
         }
-        let pass = self.snapshot.as_ref().map(|snapshot| self.keeper.pass(snapshot));
-        // The borrow of the snapshot ends before the keeper learns.
-        let mut keeper = self.keeper.clone();
-        keeper.ended(ended.key, &ended.outcomes, pass.as_ref());
-        self.keeper = keeper;
+        self.keeper.ended(ended.key, &ended.outcomes);
     }
 
     /// Puts new settings in force, or says why not.
@@ -186,11 +211,8 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         self.notify.reloading();
         match settings {
             Ok(settings) => {
-                self.keeper.desired = settings.desired.clone();
-                self.keeper.policy = settings.policy.clone();
-                // A person's wish: what was given up is tried again.
                 if *settings != self.settings {
-                    self.keeper.forgive();
+                    self.keeper.change(settings.desired.clone(), settings.policy.clone());
                 }
                 self.pulse.change(&settings.watch);
                 self.settings = *settings;
@@ -206,44 +228,38 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
 
     /// One pass.
     async fn pass(&mut self, cause: Cause) {
-        let noticed = self.pulse.disturbed().or(self.noticed).unwrap_or_else(|| self.host.now());
+        let noticed = self.pulse.disturbed().unwrap_or_else(|| self.host.now());
         let mut snapshot = self.observe();
         let mut plan = self.consider(&snapshot, noticed);
-        let closer = self.closer(&snapshot, &plan);
-        if !closer.is_empty() {
-            let Some(found) = self.look(&closer).await else { return };
-            self.besides = found.pinned.is().map(|pinned| pinned.keys().copied().collect()).unwrap_or_default();
-            snapshot = self.observe();
-            snapshot.pinned = found.pinned;
-            for (address, look) in found.looks {
-                if let Some(function) = snapshot.functions.get_mut(&address) {
-                    function.look = Some(std::sync::Arc::new(look));
-                }
+        // What one look shows can make another one necessary: an override that was cleared, who
+        // has the device open.
+        let mut seen = Seen::default();
+        loop {
+            let closer = self.closer(&snapshot, &plan, &seen);
+            if closer.is_empty() {
+                break;
             }
+            let Some(found) = self.look(&closer).await else { return };
+            seen.add(closer, found);
+            self.besides = seen.pinned.iter().flat_map(|pinned| pinned.is()).flatten().map(|(a, _)| *a).collect();
+            snapshot = self.observe();
+            seen.show(&mut snapshot);
             plan = self.consider(&snapshot, noticed);
         }
-        let fresh = cause == Cause::Poll && !plan.acts.is_empty();
-        let acts = if self.ready && !fresh { std::mem::take(&mut plan.acts) } else { Vec::new() };
-        self.pulse.passed(self.host.now());
-        if !acts.is_empty() && self.settings.policy.mode == Mode::Enforce {
-            self.act(&snapshot, acts).await;
-        }
-        if fresh && self.ready {
-            self.pulse.disturb(noticed);
-        } else {
-            self.noticed = None;
+        self.pulse.passed(cause, self.host.now());
+        if self.ready && self.settings.policy.mode == Mode::Enforce {
+            self.act(cause, &snapshot, &mut plan).await;
         }
         self.report(&snapshot, &plan);
-        self.snapshot = Some(snapshot);
         if !self.ready {
             self.ready = true;
             self.notify.ready();
             self.pulse.ask(self.host.now());
         }
-        if let Some(wake) = self.keeper.next_wake(self.host.now()) {
+        if let Some(wake) = self.keeper.next_wake(snapshot.taken) {
             self.pulse.ask(wake);
         }
-        self.notify.alive();
+        self.live();
     }
 
     fn observe(&mut self) -> Snapshot {
@@ -261,25 +277,29 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         self.keeper.decide(&pass)
     }
 
-    /// What has to be looked at more closely before this pass can decide.
-    fn closer(&mut self, snapshot: &Snapshot, plan: &Plan) -> Closer {
+    /// What has to be looked at more closely before this pass can decide. What is being written to
+    /// is left alone: its reader could get stuck on it, and at the write's end it is read again.
+    fn closer(&mut self, snapshot: &Snapshot, plan: &Plan, seen: &Seen) -> Closer {
         let now = self.host.now();
         let mut pins = std::mem::take(&mut self.pins);
         let pass = self.keeper.pass(snapshot);
-        let declared = |address: &Address| self.keeper.declares(&pass, *address);
-        pins.retain(declared);
-        let all = self.pins_due <= now;
-        if all {
-            pins.extend(snapshot.functions.keys().copied().filter(declared));
+        let due = self.pins_due <= now;
+        if due {
+            pins.extend(snapshot.functions.keys());
             self.pins_due = now + self.settings.watch.override_interval;
         }
+        pins.retain(|address| {
+            let there = snapshot.functions.contains_key(address) && self.keeper.declares(&pass, *address);
+            there && self.keeper.memory.acting_on(*address).is_none()
+        });
         let mut looks = plan.look.clone();
-        looks.extend(self.keeper.perhaps_open(&pass, all));
-        Closer { looks, pins, pinned: plan.look_for_pinned }
+        looks.extend(self.keeper.perhaps_open(&pass, due));
+        looks.retain(|address| !seen.asked.contains(address));
+        Closer { looks, pins, pinned: plan.look_for_pinned && seen.pinned.is_none() }
     }
 
     /// Looks closer, unless an end is asked for meanwhile.
-    async fn look(&mut self, closer: &Closer) -> Option<crate::host::port::Found> {
+    async fn look(&mut self, closer: &Closer) -> Option<Found> {
         let looking = self.host.look(closer);
         tokio::pin!(looking);
         loop {
@@ -297,19 +317,34 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         }
     }
 
-    async fn act(&mut self, snapshot: &Snapshot, acts: Vec<Act>) {
-        for act in acts {
+    /// Begins what the plan has and what has had its quiet time; the rest has its own pass.
+    async fn act(&mut self, cause: Cause, snapshot: &Snapshot, plan: &mut Plan) {
+        for act in std::mem::take(&mut plan.acts) {
             let now = self.host.now();
-            let deadline = now + self.settings.policy.deadline;
             let pass = self.keeper.pass(snapshot);
+            if !self.pulse.may_act(cause, self.keeper.lost(&act, &pass), now) {
+                if self.pulse.disturbed().is_none() {
+                    self.pulse.disturb(now);
+                }
+                continue;
+            }
+            let deadline = now + self.settings.policy.deadline;
             match self.host.begin(&act, deadline).await {
-                Ok(()) => self.keeper.begun(act, now, deadline, false, Some(&pass)),
+                Ok(()) => {
+                    if act.key == Key::Modules {
+                        for (address, driver) in &plan.also_binds {
+                            self.tell.tell(Told::AlsoBinds { address: *address, driver: driver.as_str() });
+                        }
+                    }
+                    self.keeper.begun(act, now, deadline, &pass);
+                    self.trouble = None;
+                }
                 Err(why) => {
-                    // An act that could not begin is a failure like any other: it backs off.
-                    let key = act.key;
-                    self.keeper.begun(act, now, deadline, false, Some(&pass));
-                    self.keeper.never_began(key, &why, Some(&pass));
-                    self.tell.tell(Told::StateTrouble { why });
+                    self.keeper.could_not_begin(&act, &why, &pass);
+                    if self.trouble.as_ref() != Some(&why) {
+                        self.tell.tell(Told::StateTrouble { why: why.clone() });
+                    }
+                    self.trouble = Some(why);
                 }
             }
         }
@@ -322,9 +357,6 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         let events = event::between(self.status.as_ref(), &status, snapshot.taken);
         if !self.ready {
             self.tell.tell(Told::Started { status: &status, mode: self.settings.policy.mode });
-        }
-        for (address, driver) in &plan.also_binds {
-            self.tell.tell(Told::AlsoBinds { address: *address, driver: driver.as_str() });
         }
         for event in &events {
             self.tell.tell(Told::Event(event));

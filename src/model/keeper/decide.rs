@@ -7,11 +7,11 @@ use crate::model::desired::Entry;
 use crate::model::drift::Drift;
 use crate::model::guard::{self, Question, Verdict};
 use crate::model::memory::Unit;
-use crate::model::module::ModuleState;
 use crate::model::pace::Wait;
 use crate::model::pci::{Address, Driver};
 use crate::model::plan::{About, Act, Guard, Held, Key, Plan, Step, Target};
 use crate::model::snapshot::Fact;
+use crate::model::state::State;
 use crate::model::time::Time;
 
 /// Devices that are repaired together or not at all: joined by a group or by an entry.
@@ -22,18 +22,26 @@ impl Keeper {
     #[must_use]
     pub fn decide(&self, pass: &Pass<'_>) -> Plan {
         let mut plan = Plan::default();
+        for (address, (_, fault)) in &pass.found.faults {
+            let guard = match fault.state {
+                State::Mismatch => Some(Guard::IdentityMismatch),
+                State::Held => Some(Guard::Unreadable),
+                _ => None,
+            };
+            let about = About::Device(*address);
+            plan.held.push(Held { about, guard, reason: fault.reason.clone(), not_before: None });
+        }
         for party in parties(pass) {
             self.decide_party(pass, &party, &mut plan);
         }
         self.decide_modules(pass, &mut plan);
-        // A device that may be looked at twice is looked at once.
         plan.held.sort_by(|a, b| a.about.cmp(&b.about));
         plan
     }
 
     fn decide_party(&self, pass: &Pass<'_>, party: &Party, plan: &mut Plan) {
         let before = plan.held.len();
-        let look_before = plan.look.len();
+        let mut look = BTreeSet::new();
         for address in party {
             if let Some(reason) = self.blocked(pass, *address) {
                 plan.held.push(Held { about: About::Device(*address), guard: None, reason, not_before: None });
@@ -42,7 +50,7 @@ impl Keeper {
             match self.verdict(pass, *address) {
                 Verdict::Free => {}
                 Verdict::LookFirst => {
-                    plan.look.insert(*address);
+                    look.insert(*address);
                 }
                 Verdict::Held(guard, reason) => {
                     let about = About::Device(*address);
@@ -54,15 +62,17 @@ impl Keeper {
             hold_the_others(party, plan, before);
             return;
         }
-        if plan.look.len() > look_before {
-            return;
-        }
+        // Before the look: on a device with a stuck write the reader would get stuck, too.
         let now = pass.snapshot.taken;
         if let Some((reason, until)) = self.must_wait(pass, party, now) {
             for address in party {
                 let about = About::Device(*address);
                 plan.held.push(Held { about, guard: None, reason: reason.clone(), not_before: until });
             }
+            return;
+        }
+        if !look.is_empty() {
+            plan.look.extend(look);
             return;
         }
         plan.acts.extend(self.act(pass, party));
@@ -99,13 +109,7 @@ impl Keeper {
             );
         }
         let driver = self.wanted(*pass.found.owner.get(&address)?, address, pass.snapshot);
-        let module = driver.module();
-        let facts = pass.snapshot.modules.get(&module)?;
-        if facts.state.is_terminal() {
-            return Some(format!("module {module} is {}: {}", facts.state, facts.evidence));
-        }
-        let refused = self.memory.refused.get(&module).filter(|_| facts.state == ModuleState::Absent)?;
-        Some(format!("module {module} was refused: {}", refused.why))
+        self.hopeless(pass, &driver.module())
     }
 
     /// Why this must wait although no guard holds it: something under way, a missing module,
@@ -114,6 +118,10 @@ impl Keeper {
         let involved = involved(pass, party);
         if let Some(acting) = involved.iter().find_map(|address| self.memory.acting_on(*address)) {
             return Some((format!("a write is under way since {}", acting.since), None));
+        }
+        // A group's number comes again when the group has gone, also to another one.
+        if let Some(acting) = self.memory.acting.get(&key(pass, party)) {
+            return Some((format!("a write to what had its group before is under way since {}", acting.since), None));
         }
         let entries: BTreeSet<usize> = party.iter().filter_map(|a| pass.found.owner.get(a)).copied().collect();
         let waits = entries.iter().filter_map(|index| {
@@ -161,13 +169,17 @@ impl Keeper {
             probes.push(Step::Probe { target, driver: wanted });
         }
         let steps = pins.into_iter().chain(unbinds).chain(probes).collect();
-        let first = party.first()?;
-        let key = party
-            .iter()
-            .filter_map(|address| pass.snapshot.functions.get(address)?.group.is().copied())
-            .min()
-            .map_or(Key::Device(*first), Key::Group);
-        Some(Act { key, functions: involved(pass, party), steps })
+        Some(Act { key: key(pass, party), functions: involved(pass, party), steps })
+    }
+}
+
+/// What a party's actor is known by.
+fn key(pass: &Pass<'_>, party: &Party) -> Key {
+    let groups = party.iter().filter_map(|address| pass.snapshot.functions.get(address)?.group.is().copied());
+    match (groups.min(), party.first()) {
+        (Some(number), _) => Key::Group(number),
+        (None, Some(first)) => Key::Device(*first),
+        (None, None) => Key::Modules,
     }
 }
 
@@ -188,10 +200,9 @@ fn hold_the_others(party: &Party, plan: &mut Plan, from: usize) {
         })
         .collect();
     for address in party.difference(&held) {
-        plan.look.remove(address);
         let reason = format!("it moves together with {}, which is held: {}", first.about, first.reason);
         let about = About::Device(*address);
-        plan.held.push(Held { about, guard: first.guard.map(|_| Guard::GroupShared), reason, not_before: None });
+        plan.held.push(Held { about, guard: Some(Guard::GroupShared), reason, not_before: None });
     }
 }
 

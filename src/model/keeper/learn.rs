@@ -1,13 +1,13 @@
-//! What is remembered of a pass: first sights, losses and what hangs on them, how attempts ended.
+//! What is remembered of a pass: first sights, losses and what hangs on them.
 
 use std::collections::BTreeSet;
 
 use super::{Keeper, Pass};
 use crate::model::drift::Drift;
-use crate::model::memory::{Acting, Adopted, Refused, Unit};
+use crate::model::memory::{Adopted, Unit};
 use crate::model::module::ModuleState;
 use crate::model::pci::{Address, Driver, Module};
-use crate::model::plan::{Act, Key, Outcome, Step};
+use crate::model::resolve::Found;
 use crate::model::snapshot::Fact;
 use crate::model::time::Time;
 
@@ -20,6 +20,7 @@ impl Keeper {
         self.learn_open(pass);
         let lost = self.learn_modules(pass, noticed);
         self.learn_entries(pass, noticed, &lost);
+        self.learn_inherited(pass);
         let (entries, modules) = (&self.desired.entries, &pass.snapshot.modules);
         self.memory.pace.retain(|unit, _| match unit {
             Unit::Entry(name) => entries.iter().any(|entry| entry.name == *name),
@@ -93,22 +94,29 @@ impl Keeper {
         }
     }
 
-    /// Notes which modules were lost; answers with all that are lost now.
+    /// Notes which modules were lost; answers with all that a device may have fallen with: those
+    /// that are lost now, and those that nobody can tell of.
     fn learn_modules(&mut self, pass: &Pass<'_>, noticed: Time) -> BTreeSet<Module> {
         let now = pass.snapshot.taken;
-        let mut lost = BTreeSet::new();
+        let (mut lost, mut unknown) = (BTreeSet::new(), BTreeSet::new());
         for (module, facts) in &pass.snapshot.modules {
             let serves = facts.state.serves();
             if serves {
                 self.memory.served.insert(module.clone());
                 self.memory.refused.remove(module);
-            } else if facts.state != ModuleState::Unreadable && self.memory.served.contains(module) {
+            } else if facts.state == ModuleState::Unreadable {
+                unknown.insert(module.clone());
+            } else if self.memory.served.contains(module) {
                 lost.insert(module.clone());
             }
-            if self.memory.refused.get(module).is_some_and(|refused| refused.stamp != facts.stamp) {
+            if let Some(refused) = self.memory.refused.get_mut(module)
+                && *refused.stamp.get_or_insert(facts.stamp) != facts.stamp
+            {
                 self.memory.refused.remove(module);
             }
-            if let Some(pace) = self.memory.pace.get_mut(&Unit::Module(module.clone())) {
+            // What is on its way, or cannot be read, says nothing about an attempt yet.
+            let open = matches!(facts.state, ModuleState::Unreadable | ModuleState::Loading | ModuleState::Unloading);
+            if let Some(pace) = self.memory.pace.get_mut(&Unit::Module(module.clone())).filter(|_| !open) {
                 pace.judge(serves, now, &self.policy.backoff, &self.policy.breaker);
             }
         }
@@ -120,6 +128,7 @@ impl Keeper {
             let pace = self.memory.pace.entry(Unit::Module(root.clone())).or_default();
             pace.lose(noticed, &self.policy.breaker);
         }
+        lost.append(&mut unknown);
         lost
     }
 
@@ -142,7 +151,7 @@ impl Keeper {
                 } else {
                     pace.lose(noticed, &self.policy.breaker);
                 }
-            } else if found.fault.is_none() {
+            } else if is_whole(found, pass) {
                 if !self.memory.kept.contains(&entry.name) {
                     self.memory.kept.insert(entry.name.clone());
                 }
@@ -152,92 +161,13 @@ impl Keeper {
             }
         }
     }
-
-    /// Takes note that an act has begun.
-    pub fn begun(&mut self, act: Act, since: Time, deadline: Time, inherited: bool, pass: Option<&Pass<'_>>) {
-        for unit in self.units(&act, pass) {
-            self.memory.pace.entry(unit).or_default().begin();
-        }
-        for step in &act.steps {
-            // What vfiod binds itself is no first sight when it is seen.
-            if let Some(target) = step.target() {
-                self.memory.on_vfio.insert(target.address, target.object);
-            }
-            if let Step::Unbind { target, driver, .. } = step {
-                self.memory.originals.entry(target.address).or_insert_with(|| driver.clone());
-            }
-        }
-        self.memory.acting.insert(act.key, Acting { act, since, deadline, inherited });
-    }
-
-    /// Takes note that an act could not begin: a failure like any other, which backs off.
-    pub fn never_began(&mut self, key: Key, why: &str, pass: Option<&Pass<'_>>) {
-        let Some(acting) = self.memory.acting.remove(&key) else { return };
-        for unit in self.units(&acting.act, pass) {
-            self.memory.pace.entry(unit).or_default().tried = Some(why.to_owned());
-        }
-    }
-
-    /// Takes note that an act has ended. Whether it helped is what the next snapshot says; what
-    /// the actor says only explains it.
-    pub fn ended(&mut self, key: Key, outcomes: &[(usize, Outcome)], pass: Option<&Pass<'_>>) {
-        let Some(acting) = self.memory.acting.remove(&key) else { return };
-        let stale = outcomes.iter().find_map(|(_, outcome)| match outcome {
-            Outcome::Stale { why } => Some(why.clone()),
-            _ => None,
-        });
-        let why = match outcomes.iter().rev().find(|(_, outcome)| !outcome.goes_on()) {
-            Some((step, outcome)) => {
-                let step = acting.act.steps.get(*step).map(ToString::to_string).unwrap_or_default();
-                format!("{step}: {}", outcome.words())
-            }
-            None if outcomes.len() < acting.act.steps.len() => "the actor ended before its work was done".to_owned(),
-            None => "every write succeeded, and it is not as declared all the same".to_owned(),
-        };
-        for unit in self.units(&acting.act, pass) {
-            let pace = self.memory.pace.entry(unit).or_default();
-            // What changed under the actor is looked at anew at once; only when that repeats does it wait.
-            pace.stale = if stale.is_some() { pace.stale + 1 } else { 0 };
-            if stale.is_none() || pace.stale > 2 {
-                pace.tried = Some(why.clone());
-            }
-        }
-        for (step, outcome) in outcomes {
-            if let (Some(Step::LoadModule { module, .. }), Outcome::Refused { why }) =
-                (acting.act.steps.get(*step), outcome)
-                && for_good(why)
-                && let Some(facts) = pass.and_then(|pass| pass.snapshot.modules.get(module))
-            {
-                let refused = Refused { why: why.clone(), stamp: facts.stamp, state: facts.state };
-                self.memory.refused.insert(module.clone(), refused);
-            }
-        }
-    }
-
-    /// What an act is charged to.
-    fn units(&self, act: &Act, pass: Option<&Pass<'_>>) -> Vec<Unit> {
-        if act.key == Key::Modules {
-            let loads = act.steps.iter().filter_map(|step| match step {
-                Step::LoadModule { module, .. } => Some(Unit::Module(module.clone())),
-                _ => None,
-            });
-            return loads.collect();
-        }
-        let owners = pass.into_iter().flat_map(|pass| {
-            act.steps.iter().filter_map(|step| pass.found.owner.get(&step.target()?.address)).copied()
-        });
-        let names: BTreeSet<&String> =
-            owners.filter_map(|index| self.desired.entries.get(index)).map(|entry| &entry.name).collect();
-        names.into_iter().map(|name| Unit::Entry(name.clone())).collect()
-    }
 }
 
-/// Whether a refusal of modprobe's cannot be cured by trying again: a missing or bad signature, or
-/// a prohibition that no file tells (seen: `Key was rejected by service`, `Operation not permitted`).
-fn for_good(why: &str) -> bool {
-    ["Key was rejected", "Operation not permitted", "Exec format error", "Required key not available"]
-        .iter()
-        .any(|words| why.contains(words))
+/// Whether what is there of an entry is known to be as declared: a driver link that cannot be read
+/// is no drift, and no success either.
+fn is_whole(found: &Found, pass: &Pass<'_>) -> bool {
+    let readable = |address| pass.snapshot.functions.get(address).is_some_and(|f| f.driver.unreadable().is_none());
+    !found.devices.is_empty() && found.devices.iter().all(readable)
 }
 
 fn is_driver(pass: &Pass<'_>, module: &Module) -> bool {

@@ -1,10 +1,11 @@
 //! The keeper: learns from a snapshot, decides what to do, and says how things stand.
 //!
 //! * [`pass`]: what one snapshot means beside the configuration
-//! * [`learn`]: what is remembered of it: losses, failures, what was found at first sight
+//! * [`learn`]: what is remembered of it: losses, what was found at first sight; [`acts`]: of acts
 //! * [`decide`]: the plan for devices, and [`modules`] for modules
 //! * [`standing`]: the public picture
 
+mod acts;
 mod decide;
 mod learn;
 mod modules;
@@ -16,7 +17,7 @@ pub use pass::Pass;
 use std::collections::BTreeSet;
 
 use super::desired::Desired;
-use super::memory::Memory;
+use super::memory::{Memory, Unit};
 use super::pace::Pace;
 use super::pci::{Address, Driver};
 use super::policy::Policy;
@@ -67,11 +68,26 @@ impl Keeper {
                 None => all,
             }
         };
-        let on_vfio = pass.found.owner.keys().filter(|address| {
+        let idle = pass.found.owner.keys().filter(|address| self.memory.acting_on(**address).is_none());
+        let on_vfio = idle.filter(|address| {
             let driver = pass.snapshot.functions.get(address).and_then(|function| function.driver.is());
             driver.is_some_and(|driver| pass.snapshot.is_vfio(driver) && open(driver))
         });
         on_vfio.copied().collect()
+    }
+
+    /// Takes over other settings. A person has changed something: what was given up is tried again,
+    /// and an entry that is another one now has no past.
+    pub fn change(&mut self, desired: Desired, policy: Policy) {
+        let old = std::mem::replace(&mut self.desired, desired);
+        self.policy = policy;
+        let same = |name: &str| {
+            let entry = self.desired.entries.iter().find(|entry| entry.name == name);
+            entry.is_some() && entry == old.entries.iter().find(|entry| entry.name == name)
+        };
+        self.memory.kept.retain(|name| same(name));
+        self.memory.pace.retain(|unit, _| !matches!(unit, Unit::Entry(name) if !same(name)));
+        self.forgive();
     }
 
     /// Tries again what was given up or put off: the configuration has changed, or a person asks.
@@ -82,11 +98,13 @@ impl Keeper {
         }
     }
 
-    /// The next moment at which something is due that no event announces.
+    /// The next moment after a pass at which something is due that no event announces. What was due
+    /// by then the pass has seen: it is held by something else, and asking for it again at once
+    /// would never end.
     #[must_use]
-    pub fn next_wake(&self, now: Time) -> Option<Time> {
-        let paces = self.memory.pace.values().filter_map(|pace| pace.wake(&self.policy.breaker));
-        let deadlines = self.memory.acting.values().map(|acting| acting.deadline).filter(|deadline| now < *deadline);
-        paces.chain(deadlines).min()
+    pub fn next_wake(&self, taken: Time) -> Option<Time> {
+        let paces = self.memory.pace.values().flat_map(|pace| pace.wakes(&self.policy.breaker));
+        let deadlines = self.memory.acting.values().map(|acting| acting.deadline);
+        paces.chain(deadlines).filter(|wake| taken < *wake).min()
     }
 }

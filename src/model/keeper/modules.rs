@@ -16,9 +16,11 @@ impl Keeper {
     pub(super) fn decide_modules(&self, pass: &Pass<'_>, plan: &mut Plan) {
         let mut missing = Vec::new();
         for (module, facts) in &pass.snapshot.modules {
-            match self.cannot_load(module, facts) {
-                _ if facts.state.serves() => {}
-                Some(reason) => hold(plan, module, None, reason),
+            if facts.state.serves() {
+                continue;
+            }
+            match self.cannot_load(pass, module, facts) {
+                Some((guard, reason)) => hold(plan, module, guard, reason),
                 None => missing.push((module, facts)),
             }
         }
@@ -29,15 +31,35 @@ impl Keeper {
         }
     }
 
-    /// Why a missing module cannot be loaded now, whatever its devices.
-    fn cannot_load(&self, module: &Module, facts: &ModuleFacts) -> Option<String> {
-        match facts.state {
-            ModuleState::Absent => {
-                self.memory.refused.get(module).map(|refused| format!("it was refused: {}", refused.why))
-            }
-            ModuleState::Loading | ModuleState::Unloading => Some(format!("it is {} just now", facts.state)),
-            _ => Some(format!("it is {}: {}", facts.state, facts.evidence)),
+    /// Why a missing module cannot be loaded now, whatever its devices. What it needs counts: a
+    /// need that is prohibited makes modprobe fail, and one that somebody is unloading just now
+    /// would make that command fail.
+    fn cannot_load(&self, pass: &Pass<'_>, module: &Module, facts: &ModuleFacts) -> Option<(Option<Guard>, String)> {
+        if let Some(reason) = self.hopeless(pass, module) {
+            return Some((None, reason));
         }
+        let needs = facts.needs.iter().filter_map(|need| Some((need, pass.snapshot.modules.get(need)?)));
+        let mut all = std::iter::once((module, facts)).chain(needs);
+        all.find_map(|(one, facts)| match facts.state {
+            ModuleState::Loading | ModuleState::Unloading => Some((None, format!("{one} is {} just now", facts.state))),
+            ModuleState::Unreadable => Some((Some(Guard::Unreadable), facts.evidence.clone())),
+            _ => None,
+        })
+    }
+
+    /// Why a missing module cannot be had until something else changes, if it cannot.
+    pub(super) fn hopeless(&self, pass: &Pass<'_>, module: &Module) -> Option<String> {
+        let facts = pass.snapshot.modules.get(module).filter(|facts| !facts.state.serves())?;
+        let why = |module: &Module| {
+            let facts = pass.snapshot.modules.get(module)?;
+            if facts.state.is_terminal() {
+                return Some(format!("module {module} is {}: {}", facts.state, facts.evidence));
+            }
+            let refused = self.memory.refused.get(module).filter(|_| facts.state == ModuleState::Absent)?;
+            Some(format!("module {module} was refused: {}", refused.why))
+        };
+        let need = |need| why(need).map(|why| format!("it needs another: {why}"));
+        why(module).or_else(|| facts.needs.iter().find_map(need))
     }
 
     fn decide_load(&self, pass: &Pass<'_>, module: &Module, facts: &ModuleFacts, plan: &mut Plan) {
@@ -64,7 +86,9 @@ impl Keeper {
             .collect();
         let Some((binds, also)) = self.what_it_binds(pass, module, &coming, plan) else { return };
         // Another act may be at work on what the kernel is about to bind.
-        let busy = binds.iter().find_map(|target| self.memory.acting_on(target.address).map(|_| target.address));
+        let planned = |address| plan.acts.iter().any(|act| act.key != Key::Modules && act.functions.contains(&address));
+        let busy = binds.iter().map(|target| target.address);
+        let busy = busy.into_iter().find(|address| self.memory.acting_on(*address).is_some() || planned(*address));
         if let Some(address) = busy {
             return hold(plan, module, None, format!("it would bind {address}, which is being worked on"));
         }

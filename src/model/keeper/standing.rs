@@ -57,6 +57,8 @@ impl Keeper {
                 let status = ModuleStatus {
                     state: facts.state,
                     reason: held.map_or_else(|| facts.evidence.clone(), |held| held.reason.clone()),
+                    blocked: self.hopeless(pass, module).is_some(),
+                    stuck: self.memory.is_stuck(module, pass.snapshot.taken),
                     fighting: pace.is_some_and(|pace| pace.open.is_some()),
                     failures: pace.map_or(0, |pace| pace.failures),
                     lost: pace.and_then(|pace| pace.lost),
@@ -67,7 +69,7 @@ impl Keeper {
             .collect();
         let worst_entry = entries.values().map(|standing| Health::of(standing.state)).max();
         let worst_module = modules.values().filter(|module| !module.state.serves()).map(|module| {
-            if module.state.is_terminal() || module.fighting { Health::Blocked } else { Health::Degraded }
+            if module.blocked || module.stuck || module.fighting { Health::Blocked } else { Health::Degraded }
         });
         let health = worst_entry.into_iter().chain(worst_module).max().unwrap_or(Health::Ready);
         Status { health, entries, devices, modules }
@@ -92,7 +94,8 @@ impl Keeper {
         let module = Unit::Module(wanted.module());
         let fights = [pace, self.memory.pace.get(&module)];
         if let Some((pace, open)) = fights.into_iter().flatten().find_map(|pace| Some((pace, pace.open?))) {
-            let reason = format!("it was undone {} times in short order", pace.incidents.len());
+            let breaker = &self.policy.breaker;
+            let reason = format!("it was undone {} times within {:?}", breaker.incidents, breaker.within);
             let not_before = pace.lost.map(|_| open.probe).filter(|probe| now < *probe);
             return Standing { not_before, ..say(State::Fighting, reason) };
         }
@@ -122,6 +125,11 @@ impl Keeper {
         if acting.is_some() {
             return say(State::Repairing, drift.to_string());
         }
-        say(State::Drifted, drift.to_string())
+        match held {
+            Some(held) => {
+                Standing { not_before: held.not_before, ..say(State::Drifted, format!("{drift}; {}", held.reason)) }
+            }
+            None => say(State::Drifted, drift.to_string()),
+        }
     }
 }
