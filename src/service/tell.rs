@@ -73,7 +73,12 @@ impl Tell for Journal {
         match told {
             Told::Started { status, mode } => {
                 let observing = if mode == Mode::Observe { " (observing only: nothing is repaired)" } else { "" };
-                info!(message_id = message::STARTED, vfiod_new = status.health.as_str(), "started{observing}: {}", status.line());
+                info!(
+                    message_id = message::STARTED,
+                    vfiod_new = status.health.as_str(),
+                    "started{observing}: {}",
+                    status.line()
+                );
             }
             Told::Stopped { acting } => {
                 let left = if acting == 0 { String::new() } else { format!("; {acting} writes end by themselves") };
@@ -83,16 +88,28 @@ impl Tell for Journal {
                 info!(message_id = message::RELOADED, "configuration reloaded: {entries} entries");
             }
             Told::ReloadFailed { why } => {
-                error!(message_id = message::RELOAD_FAILED, "configuration not reloaded, the settings in force stay:\n{why}");
+                error!(
+                    message_id = message::RELOAD_FAILED,
+                    "configuration not reloaded, the settings in force stay:\n{why}"
+                );
             }
             Told::StateTrouble { why } => warn!(message_id = message::STATE_TROUBLE, "{why}"),
             Told::Adopted { acting } => {
                 let key = acting.act.key.to_string();
-                info!(message_id = message::ADOPTED, vfiod_cause = key.as_str(), "a write of an earlier run is under way since {}: {key}", acting.since);
+                info!(
+                    message_id = message::ADOPTED,
+                    vfiod_cause = key.as_str(),
+                    "a write of an earlier run is under way since {}: {key}",
+                    acting.since
+                );
             }
             Told::AlsoBinds { address, driver } => {
                 let address = address.to_string();
-                info!(message_id = message::ALSO_BINDS, vfiod_device = address.as_str(), "{address} is not declared and pinned to {driver}: loading its module binds it");
+                info!(
+                    message_id = message::ALSO_BINDS,
+                    vfiod_device = address.as_str(),
+                    "{address} is not declared and pinned to {driver}: loading its module binds it"
+                );
             }
             Told::Event(event) => tell_event(event),
         }
@@ -112,9 +129,42 @@ fn tell_event(event: &Event) {
     let (id, old, new, cause) = (id(event.kind), event.old.as_str(), event.new.as_str(), event.cause.as_str());
     // The level of a tracing event is static, so the same fields stand three times.
     match event.level {
-        Level::Alert => error!(message_id = id, vfiod_entry = entry, vfiod_device = device, vfiod_module = module, vfiod_group = group, vfiod_old = old, vfiod_new = new, vfiod_cause = cause, vfiod_latency_usec = latency, "{event}"),
-        Level::Warning => warn!(message_id = id, vfiod_entry = entry, vfiod_device = device, vfiod_module = module, vfiod_group = group, vfiod_old = old, vfiod_new = new, vfiod_cause = cause, vfiod_latency_usec = latency, "{event}"),
-        Level::Notice => info!(message_id = id, vfiod_entry = entry, vfiod_device = device, vfiod_module = module, vfiod_group = group, vfiod_old = old, vfiod_new = new, vfiod_cause = cause, vfiod_latency_usec = latency, "{event}"),
+        Level::Alert => error!(
+            message_id = id,
+            vfiod_entry = entry,
+            vfiod_device = device,
+            vfiod_module = module,
+            vfiod_group = group,
+            vfiod_old = old,
+            vfiod_new = new,
+            vfiod_cause = cause,
+            vfiod_latency_usec = latency,
+            "{event}"
+        ),
+        Level::Warning => warn!(
+            message_id = id,
+            vfiod_entry = entry,
+            vfiod_device = device,
+            vfiod_module = module,
+            vfiod_group = group,
+            vfiod_old = old,
+            vfiod_new = new,
+            vfiod_cause = cause,
+            vfiod_latency_usec = latency,
+            "{event}"
+        ),
+        Level::Notice => info!(
+            message_id = id,
+            vfiod_entry = entry,
+            vfiod_device = device,
+            vfiod_module = module,
+            vfiod_group = group,
+            vfiod_old = old,
+            vfiod_new = new,
+            vfiod_cause = cause,
+            vfiod_latency_usec = latency,
+            "{event}"
+        ),
     }
 }
 
