@@ -104,8 +104,9 @@ pub trait Host {
     /// The next sign. Cancel-safe: what was not returned comes again.
     fn next(&mut self) -> impl Future<Output = Sign>;
 
-    /// Forgets what it remembers of the machine between observations: a reload was asked for.
-    fn forget(&mut self);
+    /// A reload was asked for: forgets what it remembers of the machine between observations, and
+    /// listens to the kernel's events from now on, or no longer.
+    fn reload(&mut self, uevents: bool);
 
     /// Takes over what an earlier vfiod has begun, and says what of it could not be read.
     fn inherit(&mut self) -> (Vec<Inherited>, Vec<String>);

@@ -8,7 +8,7 @@
 //! * [`module`]: the state of a module and the evidence for it
 //! * [`desired`]: what the configuration asks
 //! * [`resolve`]: which functions that is now
-//! * [`variant`]: the best VFIO driver for a device
+//! * [`variant`]: the best VFIO driver for a device; [`glob`]: patterns of module aliases and modprobe.d
 //! * [`drift`]: how a declared device differs from what was declared
 //! * [`guard`]: why a device must not be touched now
 //! * [`policy`]: how repairs are paced, and [`pace`]: how one goes
@@ -21,6 +21,7 @@
 pub mod desired;
 pub mod drift;
 pub mod event;
+pub mod glob;
 pub mod guard;
 pub mod keeper;
 pub mod memory;

@@ -163,7 +163,13 @@ fn candidates(select: &Select, snapshot: &Snapshot) -> Candidates {
         };
         return Candidates::of(by_address(address).into_iter().collect(), || format!("{address} is not there"));
     };
-    let at: Vec<Address> = snapshot.functions.iter().filter(|(_, f)| f.card.path == *path).map(|(a, _)| *a).collect();
+    // A VF hangs below the same bridge as its PF and can have the same path: it is declared by index.
+    let at: Vec<Address> = snapshot
+        .functions
+        .iter()
+        .filter(|(_, f)| f.card.path == *path && f.card.physfn.is_none())
+        .map(|(a, _)| *a)
+        .collect();
     match (at.as_slice(), select.address) {
         ([], _) => Candidates::fault(State::Missing, format!("there is no function at path {path}")),
         ([one], Some(address)) if *one != address => {

@@ -181,6 +181,22 @@ pub struct Look {
     pub vfs: Fact<u32>,
 }
 
+impl Look {
+    /// A look that found nothing out.
+    #[must_use]
+    pub fn blind(object: u64, why: &str) -> Look {
+        Look {
+            object,
+            pin: Fact::Unreadable(why.to_owned()),
+            uevent_driver: Fact::Unreadable(why.to_owned()),
+            holders: Fact::Unreadable(why.to_owned()),
+            network: Fact::Unreadable(why.to_owned()),
+            storage: Fact::Unreadable(why.to_owned()),
+            vfs: Fact::Unreadable(why.to_owned()),
+        }
+    }
+}
+
 /// A process that has a device open.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Holder {

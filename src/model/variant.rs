@@ -3,54 +3,23 @@
 //! `modules.alias` lists variant drivers as `alias vfio_pci:v…d…sv…sd…bc…sc…i… module`; among the
 //! patterns that match the device, the one with the fewest wildcards wins.
 
+use super::glob;
 use super::pci::Driver;
 use super::snapshot::Variant;
 
 /// The driver for a device with this modalias (`pci:v…`): a variant, else vfio-pci.
 #[must_use]
 pub fn best(modalias: &str, variants: &[Variant]) -> Driver {
-    let Some(device) = modalias.strip_prefix("pci:") else {
-        return Driver::vfio_pci();
-    };
+    let wanted = format!("vfio_{modalias}");
     variants
         .iter()
-        .filter_map(|variant| Some((variant.pattern.strip_prefix("vfio_pci:")?, variant)))
-        .filter(|(pattern, _)| matches(pattern.as_bytes(), device.as_bytes()))
+        .filter(|variant| glob::matches(&variant.pattern, &wanted))
         // The first of equals: the order of the file, as libvirt reads it.
-        .min_by_key(|(pattern, _)| pattern.bytes().filter(|b| *b == b'*').count())
+        .min_by_key(|variant| glob::wildcards(&variant.pattern))
         // A variant driver's directory is called as its module (KBUILD_MODNAME); vfio_pci's own has `-`.
-        .filter(|(_, variant)| variant.module.as_str() != "vfio_pci")
-        .and_then(|(_, variant)| variant.module.as_str().parse().ok())
+        .filter(|variant| variant.module.as_str() != "vfio_pci")
+        .and_then(|variant| variant.module.as_str().parse().ok())
         .unwrap_or_else(Driver::vfio_pci)
-}
-
-/// Whether a pattern with `*` (anything) and `?` (any one byte) matches a text whole.
-///
-/// Linear but for the last `*` seen: a hostile `modules.alias` costs pattern × text at most.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(b) if *b == b'?' || *b == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((at, from)) => {
-                    p = at + 1;
-                    t = from + 1;
-                    star = Some((at, from + 1));
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|b| *b == b'*')
 }
 
 #[cfg(test)]
@@ -79,13 +48,5 @@ mod tests {
         ];
         assert_eq!(best(CX6, &variants).as_str(), "mlx5_vfio_pci");
         assert_eq!(best(CX6, &variants[..1]).as_str(), "vfio-pci");
-    }
-
-    #[test]
-    fn a_pattern_matches_whole_or_not_at_all() {
-        assert!(matches(b"a*c?", b"abbcd"));
-        assert!(!matches(b"a*c", b"abbcd"));
-        assert!(matches(b"***", b""));
-        assert!(!matches(b"", b"a"));
     }
 }

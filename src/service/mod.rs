@@ -10,7 +10,7 @@
 
 pub mod notify;
 pub mod pulse;
-// pub mod run;
+pub mod run;
 pub mod seen;
 pub mod store;
 pub mod tell;

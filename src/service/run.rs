@@ -98,7 +98,7 @@ pub fn run(file: Option<PathBuf>, environment: &Environment) -> Result<(), Failu
 
 async fn watch(file: Option<PathBuf>, settings: Settings, run: &Path, state: PathBuf) -> Result<(), Failure> {
     let root = Root::live();
-    let boot = kernel::boot_id(&root).map_err(system("read", Path::new(kernel::BOOT_ID)))?;
+    let boot = kernel::boot_id(&root).map_err(system("read", Path::new("the boot id")))?;
     let host = Live::new(root, run, &boot, settings.watch.uevents).map_err(system("watch the kernel from", run))?;
     let (ask, requests) = mpsc::channel(8);
     let signals = Signals::new([SIGHUP, SIGTERM, SIGINT]).map_err(system("receive signals in", run))?;

@@ -90,10 +90,13 @@ impl Tell for Journal {
             Told::ReloadFailed { why } => {
                 error!(
                     message_id = message::RELOAD_FAILED,
+                    vfiod_cause = why.as_str(),
                     "configuration not reloaded, the settings in force stay:\n{why}"
                 );
             }
-            Told::StateTrouble { why } => warn!(message_id = message::STATE_TROUBLE, "{why}"),
+            Told::StateTrouble { why } => {
+                warn!(message_id = message::STATE_TROUBLE, vfiod_cause = why.as_str(), "{why}");
+            }
             Told::Adopted { acting } => {
                 let key = acting.act.key.to_string();
                 info!(
@@ -108,6 +111,7 @@ impl Tell for Journal {
                 info!(
                     message_id = message::ALSO_BINDS,
                     vfiod_device = address.as_str(),
+                    vfiod_new = driver,
                     "{address} is not declared and pinned to {driver}: loading its module binds it"
                 );
             }

@@ -216,7 +216,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
                 }
                 self.pulse.change(&settings.watch);
                 self.settings = *settings;
-                self.host.forget();
+                self.host.reload(self.settings.watch.uevents);
                 self.pins_due = self.host.now();
                 self.tell.tell(Told::Reloaded { entries: self.settings.desired.entries.len() });
             }

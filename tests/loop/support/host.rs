@@ -87,7 +87,7 @@ impl Host for View {
         }
     }
 
-    fn forget(&mut self) {}
+    fn reload(&mut self, _uevents: bool) {}
 
     fn inherit(&mut self) -> (Vec<Inherited>, Vec<String>) {
         (self.0.acts.borrow().values().cloned().collect(), Vec::new())
