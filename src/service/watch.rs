@@ -180,7 +180,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     fn note_sign(&mut self, sign: Sign) {
         let now = self.host.now();
         match sign {
-            // Whoever wants none may have wanted them when the host was made.
+            // Those that came before they were switched off.
             Sign::Event(_) if !self.settings.watch.uevents => {}
             Sign::Event(about) => {
                 match about {
@@ -244,6 +244,8 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             seen.add(closer, found);
             self.besides = seen.pinned.iter().flat_map(|pinned| pinned.is()).flatten().map(|(a, _)| *a).collect();
             snapshot = self.observe();
+            // Several looks that time out take longer than systemd waits for one sign of life.
+            self.live();
             seen.show(&mut snapshot);
             pass = self.keeper.learn(&snapshot, noticed);
             plan = self.keeper.decide(&pass);
