@@ -252,7 +252,8 @@ fn module_events(about: &About, before: Option<&ModuleStatus>, now: &ModuleStatu
         tell(Kind::FightOver, Level::Notice, None);
     }
     // While the breaker is open, a probe that changes nothing in the end is not told.
-    if fought && now.fighting {
+    let with_another = before.is_some_and(|before| before.fought_with.is_some());
+    if fought && now.fighting || with_another && now.fought_with.is_some() {
         return;
     }
     let was_stuck = before.is_some_and(|before| before.stuck);
@@ -279,7 +280,7 @@ fn module_events(about: &About, before: Option<&ModuleStatus>, now: &ModuleStatu
     }
     if now.blocked && before.is_none_or(|before| !before.blocked) {
         tell(Kind::ModuleBlocked, Level::Alert, None);
-    } else if served && !now.fighting {
+    } else if served && !now.fighting && now.fought_with.is_none() {
         tell(Kind::ModuleLost, Level::Warning, None);
     }
     if now.failures > 0 && !now.blocked && before.is_none_or(|before| before.failures == 0) {

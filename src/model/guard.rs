@@ -33,6 +33,9 @@ pub struct Question<'a> {
     pub found: &'a Resolution,
     /// The guards that the entry lifts.
     pub allow: &'a BTreeSet<Guard>,
+    /// Whether nothing will be written to it yet, because its module must come first. Then a
+    /// device without a driver needs no look: after an unload it would delay the load.
+    pub before_load: bool,
 }
 
 /// Asks every guard about one device that drifted.
@@ -47,7 +50,7 @@ pub fn verdict(ask: Question<'_>, address: Address, drift: &Drift) -> Verdict {
     match drift {
         Drift::Unbound => match unbound(ask.snapshot, address, function) {
             // Also a host driver's unbind can hang, its link gone already; only `uevent` tells.
-            Free => bound_still(function),
+            Free if !ask.before_load => bound_still(function),
             verdict => verdict,
         },
         Drift::WrongDriver(_) | Drift::Pin(_) => match current_look(function) {

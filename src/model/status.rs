@@ -64,6 +64,8 @@ pub struct ModuleStatus {
     pub stuck: bool,
     /// Whether the breaker is open for it.
     pub fighting: bool,
+    /// The module that needs it and is fought over: what befalls this one is part of that fight.
+    pub fought_with: Option<Module>,
     /// How often in a row loading it did not help.
     pub failures: u32,
     /// Since when it is lost, while it is.

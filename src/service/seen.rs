@@ -16,11 +16,17 @@ pub struct Seen {
     /// What a load would bind, once that was looked for.
     pub pinned: Option<Fact<BTreeMap<Address, Driver>>>,
     looks: BTreeMap<Address, Arc<Look>>,
+    /// Functions that nothing came back for, and why. A reader that died is as good as one that
+    /// could read nothing.
+    silent: BTreeMap<Address, String>,
 }
 
 impl Seen {
     /// Takes in a look.
     pub fn add(&mut self, closer: Closer, found: Found) {
+        let silent = closer.looks.iter().filter(|address| !found.looks.contains_key(address));
+        let why = found.pinned.unreadable().unwrap_or("it was not answered").to_owned();
+        self.silent.extend(silent.map(|address| (*address, why.clone())));
         self.asked.extend(closer.looks);
         if closer.pinned {
             self.pinned = Some(found.pinned);
@@ -38,5 +44,26 @@ impl Seen {
                 function.look = Some(Arc::clone(look));
             }
         }
+        for (address, why) in &self.silent {
+            if let Some(function) = snapshot.functions.get_mut(address) {
+                function.look = Some(Arc::new(blind(function.card.object, why)));
+            }
+        }
+    }
+}
+
+/// A look that could read nothing.
+fn blind(object: u64, why: &str) -> Look {
+    fn unread<T>(why: &str) -> Fact<T> {
+        Fact::Unreadable(format!("closer look: {why}"))
+    }
+    Look {
+        object,
+        pin: unread(why),
+        uevent_driver: unread(why),
+        holders: unread(why),
+        network: unread(why),
+        storage: unread(why),
+        vfs: unread(why),
     }
 }

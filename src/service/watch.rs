@@ -18,7 +18,7 @@ use super::tell::{Tell, Told};
 use crate::config::Settings;
 use crate::host::port::{Closer, Ended, Found, Host, Scope, Sign};
 use crate::model::event;
-use crate::model::keeper::Keeper;
+use crate::model::keeper::{Keeper, Pass};
 use crate::model::memory::Memory;
 use crate::model::pci::Address;
 use crate::model::plan::{Key, Plan};
@@ -180,7 +180,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     fn note_sign(&mut self, sign: Sign) {
         let now = self.host.now();
         match sign {
-            // Whoever wants none may have wanted them when the host was made.
+            // Those that came before they were switched off.
             Sign::Event(_) if !self.settings.watch.uevents => {}
             Sign::Event(about) => {
                 match about {
@@ -230,12 +230,13 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     async fn pass(&mut self, cause: Cause) {
         let noticed = self.pulse.disturbed().unwrap_or_else(|| self.host.now());
         let mut snapshot = self.observe();
-        let mut plan = self.consider(&snapshot, noticed);
+        let mut pass = self.keeper.learn(&snapshot, noticed);
+        let mut plan = self.keeper.decide(&pass);
         // What one look shows can make another one necessary: an override that was cleared, who
         // has the device open.
         let mut seen = Seen::default();
         loop {
-            let closer = self.closer(&snapshot, &plan, &seen);
+            let closer = self.closer(&pass, &plan, &seen);
             if closer.is_empty() {
                 break;
             }
@@ -243,14 +244,17 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             seen.add(closer, found);
             self.besides = seen.pinned.iter().flat_map(|pinned| pinned.is()).flatten().map(|(a, _)| *a).collect();
             snapshot = self.observe();
+            // Several looks that time out take longer than systemd waits for one sign of life.
+            self.live();
             seen.show(&mut snapshot);
-            plan = self.consider(&snapshot, noticed);
+            pass = self.keeper.learn(&snapshot, noticed);
+            plan = self.keeper.decide(&pass);
         }
         self.pulse.passed(cause, self.host.now());
         if self.ready && self.settings.policy.mode == Mode::Enforce {
-            self.act(cause, &snapshot, &mut plan).await;
+            self.act(cause, &pass, &mut plan).await;
         }
-        self.report(&snapshot, &plan);
+        self.report(&pass, &plan);
         if !self.ready {
             self.ready = true;
             self.notify.ready();
@@ -271,29 +275,23 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         })
     }
 
-    fn consider(&mut self, snapshot: &Snapshot, noticed: Time) -> Plan {
-        let pass = self.keeper.pass(snapshot);
-        self.keeper.learn(&pass, noticed);
-        self.keeper.decide(&pass)
-    }
-
     /// What has to be looked at more closely before this pass can decide. What is being written to
     /// is left alone: its reader could get stuck on it, and at the write's end it is read again.
-    fn closer(&mut self, snapshot: &Snapshot, plan: &Plan, seen: &Seen) -> Closer {
+    fn closer(&mut self, pass: &Pass<'_>, plan: &Plan, seen: &Seen) -> Closer {
         let now = self.host.now();
         let mut pins = std::mem::take(&mut self.pins);
-        let pass = self.keeper.pass(snapshot);
+        let functions = &pass.snapshot.functions;
         let due = self.pins_due <= now;
         if due {
-            pins.extend(snapshot.functions.keys());
+            pins.extend(functions.keys());
             self.pins_due = now + self.settings.watch.override_interval;
         }
         pins.retain(|address| {
-            let there = snapshot.functions.contains_key(address) && self.keeper.declares(&pass, *address);
+            let there = functions.contains_key(address) && self.keeper.declares(pass, *address);
             there && self.keeper.memory.acting_on(*address).is_none()
         });
         let mut looks = plan.look.clone();
-        looks.extend(self.keeper.perhaps_open(&pass, due));
+        looks.extend(self.keeper.perhaps_open(pass, due));
         looks.retain(|address| !seen.asked.contains(address));
         Closer { looks, pins, pinned: plan.look_for_pinned && seen.pinned.is_none() }
     }
@@ -318,11 +316,10 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     }
 
     /// Begins what the plan has and what has had its quiet time; the rest has its own pass.
-    async fn act(&mut self, cause: Cause, snapshot: &Snapshot, plan: &mut Plan) {
+    async fn act(&mut self, cause: Cause, pass: &Pass<'_>, plan: &mut Plan) {
         for act in std::mem::take(&mut plan.acts) {
             let now = self.host.now();
-            let pass = self.keeper.pass(snapshot);
-            if !self.pulse.may_act(cause, self.keeper.lost(&act, &pass), now) {
+            if !self.pulse.may_act(cause, self.keeper.lost(&act, pass), now) {
                 if self.pulse.disturbed().is_none() {
                     self.pulse.disturb(now);
                 }
@@ -336,11 +333,11 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
                             self.tell.tell(Told::AlsoBinds { address: *address, driver: driver.as_str() });
                         }
                     }
-                    self.keeper.begun(act, now, deadline, &pass);
+                    self.keeper.begun(act, now, deadline, pass);
                     self.trouble = None;
                 }
                 Err(why) => {
-                    self.keeper.could_not_begin(&act, &why, &pass);
+                    self.keeper.could_not_begin(&act, &why, pass);
                     if self.trouble.as_ref() != Some(&why) {
                         self.tell.tell(Told::StateTrouble { why: why.clone() });
                     }
@@ -351,10 +348,9 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     }
 
     /// Tells what has changed, and keeps what must be remembered.
-    fn report(&mut self, snapshot: &Snapshot, plan: &Plan) {
-        let pass = self.keeper.pass(snapshot);
-        let status = self.keeper.status(&pass, plan);
-        let events = event::between(self.status.as_ref(), &status, snapshot.taken);
+    fn report(&mut self, pass: &Pass<'_>, plan: &Plan) {
+        let status = self.keeper.status(pass, plan);
+        let events = event::between(self.status.as_ref(), &status, pass.snapshot.taken);
         if !self.ready {
             self.tell.tell(Told::Started { status: &status, mode: self.settings.policy.mode });
         }

@@ -55,7 +55,12 @@ impl Kernel {
         match &entry.driver {
             Wanted::Named(driver) => BTreeSet::from([driver.module()]),
             Wanted::Auto => {
-                let there = self.candidates(&entry.select);
+                let mut there = self.candidates(&entry.select);
+                if entry.whole_group {
+                    let groups: BTreeSet<u32> = there.iter().filter_map(|address| self.group(*address)).collect();
+                    let groups = groups.iter().filter_map(|number| self.groups.get(number));
+                    there.extend(groups.flat_map(|group| &group.functions));
+                }
                 let devices = there.iter().filter_map(|address| self.devices.get(address));
                 devices.map(|device| variant::best(&device.spec.shown_modalias(), &self.variants).module()).collect()
             }

@@ -41,17 +41,16 @@ impl Keeper {
 
     fn decide_party(&self, pass: &Pass<'_>, party: &Party, plan: &mut Plan) {
         let before = plan.held.len();
-        let mut look = BTreeSet::new();
+        let mut look = false;
+        let lacking = self.lacking(pass, party);
         for address in party {
             if let Some(reason) = self.blocked(pass, *address) {
                 plan.held.push(Held { about: About::Device(*address), guard: None, reason, not_before: None });
                 continue;
             }
-            match self.verdict(pass, *address) {
+            match self.verdict(pass, *address, lacking.is_some()) {
                 Verdict::Free => {}
-                Verdict::LookFirst => {
-                    look.insert(*address);
-                }
+                Verdict::LookFirst => look = true,
                 Verdict::Held(guard, reason) => {
                     let about = About::Device(*address);
                     plan.held.push(Held { about, guard: Some(guard), reason, not_before: None });
@@ -71,15 +70,23 @@ impl Keeper {
             }
             return;
         }
-        if !look.is_empty() {
-            plan.look.extend(look);
+        if look {
+            plan.look.extend(party);
+            return;
+        }
+        if let Some(driver) = lacking {
+            for address in party {
+                let about = About::Device(*address);
+                let reason = format!("it waits for module {}", driver.module());
+                plan.held.push(Held { about, guard: None, reason, not_before: None });
+            }
             return;
         }
         plan.acts.extend(self.act(pass, party));
     }
 
     /// What the guards say about a drifting device.
-    pub(super) fn verdict(&self, pass: &Pass<'_>, address: Address) -> Verdict {
+    fn verdict(&self, pass: &Pass<'_>, address: Address, before_load: bool) -> Verdict {
         let none = BTreeSet::new();
         let entry = self.entry_of(pass, address);
         let allow = entry.map_or(&none, |entry| &entry.allow);
@@ -91,10 +98,10 @@ impl Keeper {
         {
             return Verdict::Held(Guard::GroupShared, format!("its entry is not whole: {}", fault.reason));
         }
-        guard::verdict(Question { snapshot: pass.snapshot, found: &pass.found, allow }, address, drift)
+        guard::verdict(Question { snapshot: pass.snapshot, found: &pass.found, allow, before_load }, address, drift)
     }
 
-    pub(super) fn entry_of(&self, pass: &Pass<'_>, address: Address) -> Option<&Entry> {
+    fn entry_of(&self, pass: &Pass<'_>, address: Address) -> Option<&Entry> {
         self.desired.entries.get(*pass.found.owner.get(&address)?)
     }
 
@@ -112,8 +119,16 @@ impl Keeper {
         self.hopeless(pass, &driver.module())
     }
 
-    /// Why this must wait although no guard holds it: something under way, a missing module,
-    /// back-off, the breaker.
+    /// The driver whose module a party waits for.
+    fn lacking(&self, pass: &Pass<'_>, party: &Party) -> Option<Driver> {
+        party.iter().find_map(|address| {
+            let driver = self.wanted(*pass.found.owner.get(address)?, *address, pass.snapshot);
+            let drift = pass.drifts.get(address)?;
+            (!matches!(drift, Drift::Pin(_)) && pass.lacks_module(&driver)).then_some(driver)
+        })
+    }
+
+    /// Why this must wait although no guard holds it: something under way, back-off, the breaker.
     fn must_wait(&self, pass: &Pass<'_>, party: &Party, now: Time) -> Option<(String, Option<Time>)> {
         let involved = involved(pass, party);
         if let Some(acting) = involved.iter().find_map(|address| self.memory.acting_on(*address)) {
@@ -134,12 +149,7 @@ impl Keeper {
                 Wait::Breaker(until) => ("somebody undoes it again and again".to_owned(), Some(until)),
             });
         }
-        let lacking = party.iter().find_map(|address| {
-            let driver = self.wanted(*pass.found.owner.get(address)?, *address, pass.snapshot);
-            let drift = pass.drifts.get(address)?;
-            (!matches!(drift, Drift::Pin(_)) && pass.lacks_module(&driver)).then_some(driver)
-        });
-        lacking.map(|driver| (format!("it waits for module {}", driver.module()), None))
+        None
     }
 
     /// The steps for a party that is free: pin all, take all, give all. Pinned first, so that

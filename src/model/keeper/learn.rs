@@ -7,32 +7,37 @@ use crate::model::drift::Drift;
 use crate::model::memory::{Adopted, Unit};
 use crate::model::module::ModuleState;
 use crate::model::pci::{Address, Driver, Module};
-use crate::model::resolve::Found;
-use crate::model::snapshot::Fact;
+use crate::model::resolve::{Found, Resolution, resolve};
+use crate::model::snapshot::{Fact, Snapshot};
 use crate::model::time::Time;
 
 impl Keeper {
-    /// Takes note of a pass. `noticed` is when the first sign of what it shows came in.
+    /// Lays a snapshot beside the configuration and takes note of it. `noticed` is when the first
+    /// sign of what it shows came in.
     ///
-    /// Learning the same twice changes nothing.
-    pub fn learn(&mut self, pass: &Pass<'_>, noticed: Time) {
-        self.learn_first_sights(pass);
-        self.learn_open(pass);
-        let lost = self.learn_modules(pass, noticed);
-        self.learn_entries(pass, noticed, &lost);
-        self.learn_inherited(pass);
+    /// Learning the same twice changes nothing. What is on VFIO at first sight is adopted before
+    /// anything is called drift.
+    pub fn learn<'a>(&mut self, snapshot: &'a Snapshot, noticed: Time) -> Pass<'a> {
+        let found = resolve(&self.desired, snapshot);
+        self.learn_first_sights(snapshot, &found);
+        let pass = self.lay(snapshot, found);
+        self.learn_open(&pass);
+        let lost = self.learn_modules(&pass, noticed);
+        self.learn_entries(&pass, noticed, &lost);
+        self.learn_inherited(&pass);
         let (entries, modules) = (&self.desired.entries, &pass.snapshot.modules);
         self.memory.pace.retain(|unit, _| match unit {
             Unit::Entry(name) => entries.iter().any(|entry| entry.name == *name),
             Unit::Module(module) => modules.contains_key(module),
         });
+        pass
     }
 
     /// What is on VFIO when it is first seen is adopted as it is, whoever put it there.
-    fn learn_first_sights(&mut self, pass: &Pass<'_>) {
-        for (address, function) in &pass.snapshot.functions {
+    fn learn_first_sights(&mut self, snapshot: &Snapshot, found: &Resolution) {
+        for (address, function) in &snapshot.functions {
             let Fact::Is(driver) = &function.driver else { continue };
-            if !pass.snapshot.is_vfio(driver) {
+            if !snapshot.is_vfio(driver) {
                 continue;
             }
             self.memory.vfio_seen = true;
@@ -42,12 +47,12 @@ impl Keeper {
                 if adopted.pin.unreadable().is_some() {
                     adopted.pin.clone_from(&function.pin);
                 }
-            } else if first_sight && !self.has_kept(pass, *address) {
+            } else if first_sight && !self.has_kept(found, *address) {
                 let adopted = Adopted { object, driver: driver.clone(), pin: function.pin.clone() };
                 self.memory.adopted.insert(*address, adopted);
             }
         }
-        let functions = &pass.snapshot.functions;
+        let functions = &snapshot.functions;
         self.memory.adopted.retain(|address, adopted| {
             functions.get(address).is_none_or(|function| function.card.object == adopted.object)
         });
@@ -55,8 +60,8 @@ impl Keeper {
 
     /// Whether vfiod has had this function's entry as declared before: then what the function is
     /// on now is no first sight, even when the device object is new.
-    fn has_kept(&self, pass: &Pass<'_>, address: Address) -> bool {
-        let owner = pass.found.owner.get(&address).and_then(|index| self.desired.entries.get(*index));
+    fn has_kept(&self, found: &Resolution, address: Address) -> bool {
+        let owner = found.owner.get(&address).and_then(|index| self.desired.entries.get(*index));
         owner.is_some_and(|entry| self.memory.kept.contains(&entry.name))
     }
 

@@ -31,7 +31,10 @@ impl Keeper {
     /// Lays a snapshot beside the configuration.
     #[must_use]
     pub fn pass<'a>(&self, snapshot: &'a Snapshot) -> Pass<'a> {
-        let found = resolve(&self.desired, snapshot);
+        self.lay(snapshot, resolve(&self.desired, snapshot))
+    }
+
+    pub(super) fn lay<'a>(&self, snapshot: &'a Snapshot, found: Resolution) -> Pass<'a> {
         let mut drifts = BTreeMap::new();
         for (address, index) in &found.owner {
             let Some(function) = snapshot.functions.get(address) else { continue };

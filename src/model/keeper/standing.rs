@@ -6,7 +6,7 @@ use super::decide::wanted_name;
 use super::{Keeper, Pass};
 use crate::model::memory::Unit;
 use crate::model::pace::Pace;
-use crate::model::pci::{Address, Driver};
+use crate::model::pci::{Address, Driver, Module};
 use crate::model::plan::{About, Held, Plan};
 use crate::model::state::{Health, State};
 use crate::model::status::{DeviceStatus, ModuleStatus, Standing, Status};
@@ -59,6 +59,7 @@ impl Keeper {
                     reason: held.map_or_else(|| facts.evidence.clone(), |held| held.reason.clone()),
                     blocked: self.hopeless(pass, module).is_some(),
                     stuck: self.memory.is_stuck(module, pass.snapshot.taken),
+                    fought_with: self.fought_with(pass, module),
                     fighting: pace.is_some_and(|pace| pace.open.is_some()),
                     failures: pace.map_or(0, |pace| pace.failures),
                     lost: pace.and_then(|pace| pace.lost),
@@ -73,6 +74,16 @@ impl Keeper {
         });
         let health = worst_entry.into_iter().chain(worst_module).max().unwrap_or(Health::Ready);
         Status { health, entries, devices, modules }
+    }
+
+    fn fought_with(&self, pass: &Pass<'_>, module: &Module) -> Option<Module> {
+        let needs_it = |other: &&Module| pass.snapshot.modules.get(*other).is_some_and(|f| f.needs.contains(module));
+        let fought = self.memory.pace.iter().filter(|(_, pace)| pace.open.is_some());
+        let modules = fought.filter_map(|(unit, _)| match unit {
+            Unit::Module(other) => Some(other),
+            Unit::Entry(_) => None,
+        });
+        modules.into_iter().find(needs_it).cloned()
     }
 
     fn stand(

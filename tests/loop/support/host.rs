@@ -1,11 +1,12 @@
 //! One run's view of the machine: the `Host` that the loop gets.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use vfiod::host::port::{Closer, Found, Host, Inherited, Scope, Sign};
 use vfiod::host::sim;
 use vfiod::model::plan::Act;
-use vfiod::model::snapshot::{Fact, Look, Snapshot};
+use vfiod::model::snapshot::{Fact, Snapshot};
 use vfiod::model::time::Time;
 
 use super::machine::Machine;
@@ -42,8 +43,8 @@ impl Host for View {
         tokio::time::sleep(self.0.look_takes.get()).await;
         let now = self.0.now();
         if self.0.look_fails.get() {
-            let objects = closer.looks.iter().filter_map(|a| Some((*a, self.0.ask(|kernel| kernel.object(*a))?)));
-            return Found { looks: objects.map(|(a, object)| (a, blind(object))).collect(), pinned: no_answer() };
+            let why = "the reader did not answer in time".to_owned();
+            return Found { looks: BTreeMap::new(), pinned: Fact::Unreadable(why) };
         }
         self.0.with(|kernel| {
             let of = sim::Scope {
@@ -91,21 +92,5 @@ impl Host for View {
 
     fn inherit(&mut self) -> (Vec<Inherited>, Vec<String>) {
         (self.0.acts.borrow().values().cloned().collect(), Vec::new())
-    }
-}
-
-fn no_answer<T>() -> Fact<T> {
-    Fact::Unreadable("the reader did not answer in time".to_owned())
-}
-
-fn blind(object: u64) -> Look {
-    Look {
-        object,
-        pin: no_answer(),
-        uevent_driver: no_answer(),
-        holders: no_answer(),
-        network: no_answer(),
-        storage: no_answer(),
-        vfs: no_answer(),
     }
 }

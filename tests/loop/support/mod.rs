@@ -11,4 +11,4 @@ pub mod lab;
 pub mod machine;
 
 pub use ears::Said;
-pub use lab::{Lab, addr, by, config, module, run};
+pub use lab::{Lab, addr, by, module, run};
