@@ -119,6 +119,8 @@ impl Host for Live {
     }
 
     async fn begin(&mut self, act: &Act, deadline: Time) -> Result<(), String> {
+        // What the actor writes is not what was read before it.
+        self.observer.doubt_pins(&act.functions, "written since it was read");
         self.actors.begin(act.clone(), deadline).await.map(drop)
     }
 

@@ -9,25 +9,25 @@
 configure() { mkdir -p /etc/vfiod && cat >/etc/vfiod/vfiod.toml; } # the configuration, from stdin
 status_text() { systemctl show -p StatusText --value vfiod; }
 says() { [[ $(status_text) == *"$1"* ]]; } # WORDS in the status line
-start_vfiod() { systemctl reset-failed vfiod 2>/dev/null; systemctl start vfiod && cursor=$(journal_cursor); }
+start_vfiod() { systemctl reset-failed vfiod 2>/dev/null; mark; systemctl start vfiod; }
 stop_vfiod() { systemctl stop vfiod; }
 main_pid() { systemctl show -p MainPID --value vfiod; }
 is_active() { systemctl is-active --quiet vfiod; }
 reload_vfiod() { systemctl reload vfiod; }
 
 # ---- the journal ---------------------------------------------------------------------------------------------------------
-journal_cursor() { journalctl -q -n 0 --show-cursor | sed -n 's/^-- cursor: //p'; }
-mark() { journalctl --sync; cursor=$(journal_cursor); } # what comes from here on counts
+# By time, not by cursor: --after-cursor beside other matches leaves out the first entry that matches (seen, systemd 252).
+mark() { since=@$EPOCHREALTIME; } # what comes from here on counts
+journal() { journalctl --sync; journalctl -q --since="$since" -t vfiod "$@"; }
 # Entries of vfiod since the mark: FIELD=VALUE matches, or none for all.
-entries() { journalctl --sync; journalctl -q -o cat --after-cursor="$cursor" -t vfiod "$@"; }
+entries() { journal -o cat "$@"; }
 count() { entries "$@" | wc -l; }
 told() { entries "$@" | grep -q .; } # FIELD=VALUE…: at least once
-alerts() { journalctl --sync; journalctl -q -o cat --after-cursor="$cursor" -t vfiod -p err | wc -l; }
+alerts() { journal -o cat -p err | wc -l; }
 field() { # FIELD, then matches: that field of the newest such entry
     local name=$1
     shift
-    journalctl --sync
-    journalctl -q -o json --after-cursor="$cursor" -t vfiod "$@" | tail -n 1 | jq -r --arg name "$name" '.[$name] // ""'
+    journal -o json "$@" | tail -n 1 | jq -r --arg name "$name" '.[$name] // ""'
 }
 
 # ---- who wrote what: the daemon's children are vfiod-act and the modprobe it runs -------------------------------------------

@@ -21,6 +21,7 @@ run systemctl show -p StatusText vfiod
 
 say 'Somebody unloads vfio_pci, as hooks and controllers do:'
 printf '# modprobe -r vfio_pci\n'
+mark
 before=$(now_ms)
 modprobe -r vfio_pci
 echo "exit status $?, after $(($(now_ms) - before)) ms; the card's driver is now: $(driver_of 01:00.0)"
@@ -33,7 +34,7 @@ say "Back after $took ms (in a machine emulated in software). What the journal s
 printf '# journalctl -t vfiod -o cat\n'
 entries
 printf '# journalctl -t vfiod -o json MESSAGE_ID=%s\n' "$MSG_REPAIRED"
-journalctl -q -o json --after-cursor="$cursor" -t vfiod MESSAGE_ID="$MSG_REPAIRED" |
+journal -o json MESSAGE_ID="$MSG_REPAIRED" |
     jq -c 'with_entries(select(.key | test("^(MESSAGE|PRIORITY|VFIOD_)")))'
 run lspci -nnk -s 01:00.0
 run systemctl show -p StatusText vfiod

@@ -47,6 +47,7 @@ $entries_toml
 TOML
 start_vfiod
 ok 'declared devices are bound at start' wait_for 60 says 'ready: 2 ready'
+mark
 rounds 10 $((2 * bare + 100)) 'woken by events'
 ok 'each loss of the module is told' test "$(count MESSAGE_ID="$MSG_MODULE_LOST" VFIOD_MODULE=vfio_pci)" -eq 10
 ok 'each return of the module is told with its duration' test "$(count MESSAGE_ID="$MSG_MODULE_RESTORED" VFIOD_MODULE=vfio_pci)" -eq 10
