@@ -103,17 +103,15 @@ impl Kernel {
     }
 
     fn destroy_vfs(&mut self, pf: Address, vfs: &[Address], job: Job) -> Progress {
-        let done = self.take_from_drivers(vfs, job);
-        if let Some(pf) = self.devices.get_mut(&pf) {
-            pf.lock = if done { None } else { Some(job) };
-            if done {
-                pf.vfs.clear();
-            }
-        }
-        if !done {
-            return Progress::Sleeps;
-        }
+        // One after the other: those before one that is held are gone already.
         for vf in vfs {
+            let done = self.take_from_drivers(&[*vf], job);
+            if let Some(pf) = self.devices.get_mut(&pf) {
+                pf.lock = (!done).then_some(job);
+            }
+            if !done {
+                return Progress::Sleeps;
+            }
             self.disappear(*vf);
         }
         Progress::ok()
