@@ -6,8 +6,12 @@
 //!
 //! * [`names`]: every string the outside depends on
 //! * [`model`]: the pure core
+//! * [`config`]: what the files ask for, validated
 //! * [`host`]: the only code that touches the kernel
+//! * [`service`]: the loop and what is around it
 
+pub mod config;
 pub mod host;
 pub mod model;
 pub mod names;
+pub mod service;

@@ -11,6 +11,8 @@ pub mod exit {
     pub const FAILURE: u8 = 1;
     /// The command line was wrong.
     pub const USAGE: u8 = 2;
+    /// Another vfiod is running on this machine (`EX_TEMPFAIL`); the unit does not restart on it.
+    pub const RUNNING: u8 = 75;
     /// The configuration is wrong (`EX_CONFIG`); the unit does not restart on it.
     pub const CONFIG: u8 = 78;
 }
@@ -69,8 +71,8 @@ pub mod message {
     pub const UNSTUCK: &str = "ee63865aa7c647cf87da9080fe969703";
     /// A write of an earlier vfiod is still under way; its outcome is awaited.
     pub const ADOPTED: &str = "8ce7051d730045a1869479958b523a7d";
+    /// A module load makes the kernel bind a device that is pinned to it and not declared.
+    pub const ALSO_BINDS: &str = "b16f34b132094e749631bd0a09529fc1";
     /// State on disk could not be read or written; vfiod runs on.
     pub const STATE_TROUBLE: &str = "17ae8c63202343c0aeef88ad708a9bcf";
-    /// An observation was incomplete; nothing is written on its account.
-    pub const UNREADABLE: &str = "e5257243905b4494b276cd9b41ef9fc3";
 }

@@ -1,7 +1,42 @@
 //! The only code that touches the kernel.
 //!
-//! * [`root`]: where its files are looked up
-//! * [`sim`]: a small kernel in memory, for tests
+//! * [`port`]: what the loop needs of a kernel; [`live`] is the machine, [`sim`] a small kernel in memory for tests
+//! * [`root`], [`dir`]: where files are looked up
+//! * [`kernel`]: the boot and the clock
+//! * [`observe`]: one pass over the devices, their groups and the modules; made of
+//!   [`pass`], [`card`] and [`serial`] (what stays while a device object lives)
+//! * [`proc_modules`], [`module_tree`], [`modprobe_d`], [`install_rule`], [`kernel_policy`]: evidence
+//!   about modules; [`module_facts`] judges it, [`module_watch`] keeps it, [`stamp`] dates it
+//! * [`look`]: what the guards must know of single functions, read in a child
+//! * [`uevents`]: the kernel's wake-up calls
+//! * [`act`]: the actor, the one process that writes
+//! * [`intent`]: what actors were sent to do, kept until they are back
+//! * [`children`], [`readers`]: actors and readers, begun, awaited and adopted; [`process`] is what they share
 
+#![allow(clippy::disallowed_methods, reason = "the kernel is reached through files and children, all of them here")]
+
+pub mod act;
+pub mod card;
+pub mod children;
+pub mod dir;
+pub mod install_rule;
+pub mod intent;
+pub mod kernel;
+pub mod kernel_policy;
+pub mod live;
+pub mod look;
+pub mod modprobe_d;
+pub mod module_facts;
+pub mod module_tree;
+pub mod module_watch;
+pub mod observe;
+pub mod pass;
+pub mod port;
+pub mod proc_modules;
+pub mod process;
+pub mod readers;
 pub mod root;
+pub mod serial;
 pub mod sim;
+pub mod stamp;
+pub mod uevents;

@@ -8,22 +8,23 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
-use nix::sys::stat::{FileStat, Mode, fstat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
 
 /// Where the kernel's files are looked up.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Root {
     path: PathBuf,
     kind: Kind,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Kind {
     Live,
     Trusted,
-    Hostile(OwnedFd),
+    Hostile(Arc<OwnedFd>),
 }
 
 /// Files of a saved tree larger than this are not read: no kernel file that vfiod reads is.
@@ -48,7 +49,7 @@ impl Root {
     pub fn hostile(path: impl Into<PathBuf>) -> io::Result<Root> {
         let path = path.into();
         let fd = nix::fcntl::open(&path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-        Ok(Root { path, kind: Kind::Hostile(fd) })
+        Ok(Root { path, kind: Kind::Hostile(Arc::new(fd)) })
     }
 
     /// Whether this is the running machine: only then are system calls about it (netlink,
@@ -56,6 +57,23 @@ impl Root {
     #[must_use]
     pub fn is_live(&self) -> bool {
         matches!(self.kind, Kind::Live)
+    }
+
+    /// Whether every path must be resolved inside the tree by `openat2`.
+    pub(super) fn is_hostile(&self) -> bool {
+        matches!(self.kind, Kind::Hostile(_))
+    }
+
+    /// Opens a directory for reading its entries.
+    ///
+    /// # Errors
+    /// As `opendir(3)`.
+    pub(super) fn open_dir(&self, path: &str) -> io::Result<nix::dir::Dir> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        match &self.kind {
+            Kind::Live | Kind::Trusted => Ok(nix::dir::Dir::open(&self.join(path), flags, Mode::empty())?),
+            Kind::Hostile(fd) => Ok(nix::dir::Dir::from_fd(self.open(fd, path, flags)?)?),
+        }
     }
 
     /// The path of a file as the operating system takes it. For messages, and for writes by the
@@ -162,6 +180,47 @@ impl Root {
         }
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// The names in a directory and whether each is a directory itself; a link never is.
+    ///
+    /// # Errors
+    /// As `opendir(3)` and `readdir(3)`.
+    pub fn entries(&self, path: &str) -> io::Result<Vec<(String, bool)>> {
+        let mut found = Vec::new();
+        match &self.kind {
+            Kind::Live | Kind::Trusted => {
+                for entry in std::fs::read_dir(self.join(path))? {
+                    let entry = entry?;
+                    let directory = entry.file_type()?.is_dir();
+                    found.extend(entry.file_name().into_string().ok().map(|name| (name, directory)));
+                }
+            }
+            Kind::Hostile(fd) => {
+                let dir = self.open(fd, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+                for entry in nix::dir::Dir::from_fd(dir)?.iter() {
+                    let entry = entry?;
+                    let name = entry.file_name().to_str().unwrap_or("..").to_owned();
+                    if name != "." && name != ".." {
+                        found.push((name, entry.file_type() == Some(nix::dir::Type::Directory)));
+                    }
+                }
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// The number of a device node (links followed): whether it is a block device, major, minor.
+    /// `None` for what is no device node.
+    ///
+    /// # Errors
+    /// As `stat(2)`.
+    pub fn device_number(&self, path: &str) -> io::Result<Option<(bool, u64, u64)>> {
+        let stat = self.stat(path)?;
+        let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+        let node = kind == SFlag::S_IFBLK || kind == SFlag::S_IFCHR;
+        Ok(node.then(|| (kind == SFlag::S_IFBLK, major(stat.st_rdev), minor(stat.st_rdev))))
     }
 
     /// Whether something is there (links followed). `Err` when that cannot be told.

@@ -114,6 +114,18 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What came of it, in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Outcome::Changed => "done".to_owned(),
+            Outcome::AlreadySo => "it was so already".to_owned(),
+            Outcome::Stale { why } => format!("not begun, because something changed: {why}"),
+            Outcome::Refused { why } | Outcome::Failed { why } => why.clone(),
+            Outcome::Stalled => "it came back only after the deadline".to_owned(),
+        }
+    }
+
     /// Whether the next step may begin.
     #[must_use]
     pub fn goes_on(&self) -> bool {

@@ -74,6 +74,30 @@ pub struct Snapshot {
     pub pinned: Fact<BTreeMap<Address, Driver>>,
 }
 
+impl Snapshot {
+    /// The group that a function is in.
+    #[must_use]
+    pub fn group_of(&self, address: Address) -> Option<(u32, &Group)> {
+        let number = *self.functions.get(&address)?.group.is()?;
+        Some((number, self.groups.get(&number)?))
+    }
+
+    /// Whether a driver hands devices to user space: vfio-pci, or a variant of it.
+    #[must_use]
+    pub fn is_vfio(&self, driver: &Driver) -> bool {
+        driver.as_str() == "vfio-pci" || {
+            let module = driver.module();
+            self.variants.iter().any(|variant| variant.module == module)
+        }
+    }
+
+    /// Whether a driver is there to take devices, as far as its module tells.
+    #[must_use]
+    pub fn serves(&self, driver: &Driver) -> bool {
+        self.modules.get(&driver.module()).is_none_or(|facts| facts.state.serves())
+    }
+}
+
 /// A line `alias vfio_pci:<pattern> <module>` of `modules.alias`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Variant {
@@ -155,6 +179,22 @@ pub struct Look {
     pub storage: Fact<Vec<String>>,
     /// VFs that are there although they are not in the snapshot (`sriov_numvfs`); 0 = none.
     pub vfs: Fact<u32>,
+}
+
+impl Look {
+    /// A look that found nothing out.
+    #[must_use]
+    pub fn blind(object: u64, why: &str) -> Look {
+        Look {
+            object,
+            pin: Fact::Unreadable(why.to_owned()),
+            uevent_driver: Fact::Unreadable(why.to_owned()),
+            holders: Fact::Unreadable(why.to_owned()),
+            network: Fact::Unreadable(why.to_owned()),
+            storage: Fact::Unreadable(why.to_owned()),
+            vfs: Fact::Unreadable(why.to_owned()),
+        }
+    }
 }
 
 /// A process that has a device open.

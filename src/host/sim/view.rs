@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::desired::{Desired, Keep, Select, Wanted};
+use crate::model::desired::{Desired, Entry, Keep, Select, Wanted};
 use crate::model::pci::{Address, BridgePath, Driver, Hop, Module};
 use crate::model::snapshot::{Card, Fact, Function, Group, Holder, Look, Snapshot};
 use crate::model::time::Time;
+use crate::model::variant;
 
 use super::faults::{About, Fault};
 use super::kernel::{Device, Kernel};
@@ -30,25 +31,34 @@ pub struct Scope {
 }
 
 impl Kernel {
-    /// What a configuration makes one look at, at rest.
+    /// What a configuration makes one look at, at rest. `used`: whether anything was on VFIO.
     #[must_use]
-    pub fn scope(&self, desired: &Desired) -> Scope {
+    pub fn scope(&self, desired: &Desired, used: bool) -> Scope {
         let functions = desired.entries.iter().flat_map(|entry| self.candidates(&entry.select)).collect();
         let mut modules: BTreeSet<Module> = match &desired.modules {
             Keep::List(list) => list.iter().cloned().collect(),
+            Keep::Auto if desired.entries.is_empty() && !used => BTreeSet::new(),
             Keep::Auto => {
-                ["vfio_pci", "vfio_pci_core", "vfio_iommu_type1"].iter().filter_map(|m| m.parse().ok()).collect()
+                let vfio = ["vfio_pci", "vfio_pci_core", "vfio_iommu_type1"].iter().filter_map(|m| m.parse().ok());
+                vfio.chain(desired.entries.iter().flat_map(|entry| self.drivers_modules(entry))).collect()
             }
         };
-        modules.extend(desired.entries.iter().filter_map(|entry| match &entry.driver {
-            Wanted::Named(driver) => Some(driver.module()),
-            Wanted::Auto => None,
-        }));
         let needs: Vec<_> =
             modules.iter().filter_map(|module| self.installed.get(module)).flat_map(|m| m.needs.clone()).collect();
         modules.extend(needs);
-        modules.extend(self.variants.iter().map(|variant| variant.module.clone()));
         Scope { functions, modules, ..Scope::default() }
+    }
+
+    /// The modules of the drivers that an entry wants for the functions that are there.
+    fn drivers_modules(&self, entry: &Entry) -> BTreeSet<Module> {
+        match &entry.driver {
+            Wanted::Named(driver) => BTreeSet::from([driver.module()]),
+            Wanted::Auto => {
+                let there = self.candidates(&entry.select);
+                let devices = there.iter().filter_map(|address| self.devices.get(address));
+                devices.map(|device| variant::best(&device.spec.shown_modalias(), &self.variants).module()).collect()
+            }
+        }
     }
 
     /// The functions that a selector may mean now.

@@ -1,0 +1,128 @@
+//! An errand: an act with its deadline, done step by step.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+use nix::sys::signal::{SigSet, Signal};
+use serde::{Deserialize, Serialize};
+
+use super::expect::Expect;
+use super::kernel::{Kernel, Running};
+use super::{bind, load};
+use crate::host::root::Root;
+use crate::model::pci::Address;
+use crate::model::plan::{Act, Outcome, Step};
+use crate::model::snapshot::Look;
+use crate::model::time::Time;
+
+/// What an actor reads on stdin, as one JSON text up to the end of the input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Errand {
+    /// What to do.
+    pub act: Act,
+    /// No write begins after this.
+    pub deadline: Time,
+    /// Where modprobe is, see [`super::modprobe::find`].
+    pub modprobe: PathBuf,
+}
+
+/// What an actor writes to stdout: one a step, a JSON text and a newline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// The step's index in the act, from 0.
+    pub step: usize,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// Looks once more whether anybody uses a device, right before it is taken from its driver.
+pub type SecondLook<'a> = &'a dyn Fn(&Root, Address) -> Look;
+
+/// Does the steps in order and reports each. Ends with the first that does not go on, and begins
+/// none after the deadline: a step that came back later is `Stalled`, whatever it did.
+pub fn perform(root: &Root, errand: &Errand, report: impl FnMut(usize, &Outcome), second_look: SecondLook<'_>) {
+    perform_on(&Running(root), errand, report, second_look);
+}
+
+pub(super) fn perform_on(
+    kernel: &dyn Kernel,
+    errand: &Errand,
+    mut report: impl FnMut(usize, &Outcome),
+    second_look: SecondLook<'_>,
+) {
+    let late = || kernel.now() > errand.deadline;
+    for (index, step) in errand.act.steps.iter().enumerate() {
+        if late() {
+            return;
+        }
+        let outcome = take(kernel, errand, step, second_look);
+        let outcome = if late() { Outcome::Stalled } else { outcome };
+        report(index, &outcome);
+        if !outcome.goes_on() {
+            return;
+        }
+    }
+}
+
+fn take(kernel: &dyn Kernel, errand: &Errand, step: &Step, second_look: SecondLook<'_>) -> Outcome {
+    let expect = Expect { kernel, deadline: errand.deadline };
+    match step {
+        Step::LoadModule { module, ignore_install, binds } => {
+            load::load(&expect, &errand.modprobe, module, *ignore_install, binds)
+        }
+        Step::Pin { target, driver, pin } => bind::pin(&expect, *target, driver.as_ref(), pin),
+        Step::Unbind { target, driver, allow } => bind::unbind(&expect, *target, driver, allow, second_look),
+        Step::Probe { target, driver } => bind::probe(&expect, *target, driver),
+    }
+    // A check that failed is an outcome like any other.
+    .unwrap_or_else(|ended| ended)
+}
+
+/// Reads the errand, does it, and writes a [`Line`] a step.
+///
+/// The daemon stores its intent before it sends the errand. When it died in between, the input ends
+/// without an errand or in the middle of one, and nothing is done. A line that cannot be written
+/// (a full disk) stops nothing: the next observation sees what was done.
+///
+/// # Errors
+/// When the input is no errand.
+pub fn run(
+    root: &Root,
+    mut input: impl Read,
+    mut output: impl Write,
+    second_look: SecondLook<'_>,
+) -> Result<(), String> {
+    let mut text = Vec::new();
+    input.read_to_end(&mut text).map_err(|e| format!("read errand: {e}"))?;
+    if text.is_empty() {
+        return Err("read errand: none came; nothing was done".to_owned());
+    }
+    let errand: Errand = serde_json::from_slice(&text).map_err(|e| format!("read errand: {e}; nothing was done"))?;
+    let report = |step, outcome: &Outcome| {
+        if let Ok(mut line) = serde_json::to_vec(&Line { step, outcome: outcome.clone() }) {
+            // In one write, so that a reader finds whole lines.
+            line.push(b'\n');
+            let _ = output.write_all(&line).and_then(|()| output.flush());
+        }
+    };
+    perform(root, &errand, report, second_look);
+    Ok(())
+}
+
+/// Makes the calling process one that outlives the daemon: a session of its own, and deaf to the
+/// signals that ask a service to end. To be called before the errand is read.
+///
+/// They are blocked, not handled: a write in state S that a handler interrupts goes on in state D
+/// (`vfio_unregister_group_dev`), where nothing reaches it. modprobe inherits the mask, and is
+/// likewise not ended halfway.
+pub fn stand_alone() {
+    // Fails for the leader of a process group, which is what it would have become.
+    let _ = nix::unistd::setsid();
+    let mut deaf = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+        deaf.add(signal);
+    }
+    let _ = deaf.thread_block();
+    // Run as /proc/self/exe it would be called `exe` in ps and in the journal.
+    let _ = nix::sys::prctl::set_name(c"vfiod-act");
+}

@@ -1,0 +1,127 @@
+//! modprobe: how it is run, and what its complaints mean.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::host::root::Root;
+use crate::model::pci::Module;
+
+/// Where distributions have it.
+const PLACES: [&str; 2] = ["/usr/sbin/modprobe", "/sbin/modprobe"];
+/// What is kept of its complaints, in bytes.
+const KEPT: u64 = 4096;
+/// `CAP_SYS_MODULE`, as a bit of `CapEff`.
+const CAP_SYS_MODULE: u64 = 1 << 16;
+
+/// The first place where it is; the usual one when it is nowhere, so that running it says so.
+#[must_use]
+pub fn find(root: &Root) -> PathBuf {
+    let place = PLACES.into_iter().find(|place| root.exists(place).unwrap_or(false));
+    PathBuf::from(place.unwrap_or(PLACES[0]))
+}
+
+/// What it told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Whether its exit status was 0, which proves nothing.
+    pub success: bool,
+    /// Its complaints on one line, or how it ended where it made none.
+    pub said: String,
+}
+
+/// Runs it for one module and waits, however long that takes.
+pub(super) fn run(program: &Path, module: &Module, ignore_install: bool) -> io::Result<Told> {
+    if !program.is_absolute() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not an absolute path"));
+    }
+    // Not a pipe: whatever an install rule leaves running in the background would keep it open.
+    let mut complaints = File::from(memfd_create("modprobe", MFdFlags::MFD_CLOEXEC)?);
+    let mut command = Command::new(program);
+    if ignore_install {
+        // Leaves out the module's own soft dependencies as well (kmod 30): the plan loads them by name.
+        command.arg("--ignore-install");
+    }
+    let status = command
+        .arg("--")
+        .arg(module.as_str())
+        // MODPROBE_OPTIONS would add options. PATH is for install rules (`modprobe -i …`): without
+        // one a shell takes its built-in list, which for bash as released ends in `.`.
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(complaints.try_clone()?)
+        .status()?;
+    let mut said = Vec::new();
+    complaints.rewind()?;
+    complaints.take(KEPT).read_to_end(&mut said)?;
+    let mut said = one_line(&String::from_utf8_lossy(&said));
+    if said.is_empty() && !status.success() {
+        said = status.to_string();
+    }
+    Ok(Told { success: status.success(), said })
+}
+
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(|line| line.replace(char::is_control, " ").trim().to_owned());
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+/// Its refusal in words, with the cause where one can be found.
+///
+/// EPERM has four causes, and only one of them is a missing right.
+pub(super) fn explain(root: &Root, module: &Module, told: &Told) -> String {
+    let cause = if told.said.contains("Operation not permitted") {
+        not_permitted(root, module)
+    } else if told.said.contains("Key was rejected") {
+        Some("its signature is not accepted (EKEYREJECTED)")
+    } else {
+        None
+    };
+    let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+    format!("modprobe {module}: {}{cause}", told.said)
+}
+
+fn not_permitted(root: &Root, module: &Module) -> Option<&'static str> {
+    let text = |path| root.read_text(path).unwrap_or_default();
+    let names = |list: &str| list.split(',').any(|name| name.replace('-', "_") == module.as_str());
+    if text("/proc/sys/kernel/modules_disabled").trim() == "1" {
+        return Some("kernel.modules_disabled is 1, until the next boot");
+    }
+    if text("/proc/cmdline").split_whitespace().filter_map(|word| word.strip_prefix("module_blacklist=")).any(names) {
+        return Some("module_blacklist= on the kernel command line names it");
+    }
+    let status = text("/proc/self/status");
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    if effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_some_and(|all| all & CAP_SYS_MODULE == 0) {
+        return Some("vfiod runs without CAP_SYS_MODULE");
+    }
+    let lockdown = text("/sys/kernel/security/lockdown");
+    if lockdown.contains("[integrity]") || lockdown.contains("[confidentiality]") {
+        return Some("the kernel is locked down and the module is not signed");
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may")]
+    use super::*;
+
+    #[test]
+    fn complaints_become_one_line_without_control_characters() {
+        assert_eq!(one_line("modprobe: FATAL: a\n\n\tb\u{1b}[1m\n"), "modprobe: FATAL: a; b [1m");
+    }
+
+    #[test]
+    fn a_relative_program_is_not_run() {
+        let module = "vfio_pci".parse().unwrap();
+        assert_eq!(run(Path::new("modprobe"), &module, false).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+}

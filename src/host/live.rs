@@ -1,0 +1,149 @@
+//! The machine that vfiod runs on: the observer, the children that read and act, the kernel's events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::act::modprobe;
+use super::children::Actors;
+use super::intent::Store;
+use super::kernel;
+use super::look::ask::{Ask, Looked};
+use super::observe::Observer;
+use super::port::{Closer, Ended, Found, Host, Inherited, Scope, Sign};
+use super::process::Program;
+use super::readers::Readers;
+use super::root::Root;
+use super::uevents::{Uevents, Wake};
+use crate::model::pci::{Address, Module};
+use crate::model::plan::Act;
+use crate::model::snapshot::{Fact, Snapshot};
+use crate::model::time::Time;
+
+/// How long a single read may take in a closer look before it counts as blocked. A scan of a
+/// thousand processes takes a tenth of a second natively, some seconds where a machine is emulated.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The live kernel.
+#[derive(Debug)]
+pub struct Live {
+    observer: Observer,
+    readers: Readers,
+    actors: Actors,
+    uevents: Option<Uevents>,
+    trouble: Vec<String>,
+}
+
+impl Live {
+    /// The kernel below `root`, with this boot's state in `run`. Needs a tokio runtime around it.
+    ///
+    /// # Errors
+    /// When the store of intents cannot be had: nothing could be written then without forgetting it.
+    pub fn new(root: Root, run: &Path, boot: &str, uevents: bool) -> io::Result<Live> {
+        let store = Store::open(run.join("acts")).map_err(io::Error::other)?;
+        let modprobe = modprobe::find(&root);
+        let mut live = Live {
+            observer: Observer::new(root),
+            readers: Readers::new(Program::own(["look"])),
+            actors: Actors::new(Program::own(["act"]), modprobe, store, boot.to_owned()),
+            uevents: None,
+            trouble: Vec::new(),
+        };
+        live.listen(uevents);
+        Ok(live)
+    }
+
+    /// Begins or ends listening to the kernel's events. Where that cannot be, the poll is enough.
+    fn listen(&mut self, on: bool) {
+        match (on, &self.uevents) {
+            (false, _) => self.uevents = None,
+            (true, Some(_)) => {}
+            (true, None) => match Uevents::open() {
+                Ok(uevents) => self.uevents = Some(uevents),
+                Err(error) => self.trouble.push(format!("listen to kernel events: {error}; polling only")),
+            },
+        }
+    }
+}
+
+/// Whether a module's coming or going can concern VFIO.
+fn concerns_vfio(module: &Module) -> bool {
+    module.as_str().contains("vfio") || matches!(module.as_str(), "iommufd" | "irqbypass" | "virtio_iommu")
+}
+
+async fn next_event(uevents: &mut Option<Uevents>) -> Sign {
+    let Some(uevents) = uevents else { return std::future::pending().await };
+    loop {
+        match uevents.next().await {
+            Wake::Module(module) if !concerns_vfio(&module) => {}
+            Wake::Module(_) => return Sign::Event(None),
+            Wake::Pci(address) => return Sign::Event(address),
+            Wake::Overrun => return Sign::Event(None),
+        }
+    }
+}
+
+impl Host for Live {
+    fn now(&self) -> Time {
+        kernel::now()
+    }
+
+    fn observe(&mut self, scope: Scope<'_>) -> Snapshot {
+        self.observer.observe(scope, kernel::now())
+    }
+
+    async fn look(&mut self, closer: &Closer) -> Found {
+        let ask = Ask {
+            functions: closer.looks.clone(),
+            pins: closer.pins.clone(),
+            pinned: closer.pinned,
+            patience: PATIENCE,
+        };
+        let asked: BTreeSet<Address> = closer.looks.union(&closer.pins).copied().collect();
+        let looked: Result<Looked, String> = match serde_json::to_string(&ask) {
+            Ok(ask) => self.readers.ask(&ask, PATIENCE * 4).await,
+            Err(error) => Err(error.to_string()),
+        };
+        match looked {
+            Ok(looked) => {
+                let pins = looked.pins.into_iter().map(|(address, pin)| (address, (pin.object, pin.pin)));
+                self.observer.remember_pins(pins.collect());
+                Found { looks: looked.looks, pinned: looked.pinned }
+            }
+            Err(why) => {
+                self.observer.doubt_pins(&asked, &why);
+                Found { looks: BTreeMap::new(), pinned: Fact::Unreadable(why) }
+            }
+        }
+    }
+
+    async fn begin(&mut self, act: &Act, deadline: Time) -> Result<(), String> {
+        self.actors.begin(act.clone(), deadline).await.map(drop)
+    }
+
+    async fn next(&mut self) -> Sign {
+        tokio::select! {
+            biased;
+            ended = self.actors.next_ended() => {
+                Sign::Ended(Ended { key: ended.key, outcomes: ended.outcomes, trouble: ended.trouble })
+            }
+            sign = next_event(&mut self.uevents) => sign,
+        }
+    }
+
+    fn reload(&mut self, uevents: bool) {
+        self.observer.forget();
+        self.listen(uevents);
+    }
+
+    fn inherit(&mut self) -> (Vec<Inherited>, Vec<String>) {
+        let adopted = self.actors.adopt();
+        let inherited = adopted.running.into_iter().map(|running| Inherited {
+            act: running.act,
+            since: running.since,
+            deadline: running.deadline,
+        });
+        (inherited.collect(), self.trouble.drain(..).chain(adopted.trouble).collect())
+    }
+}

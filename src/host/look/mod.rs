@@ -1,0 +1,38 @@
+//! The closer look at single functions: what the guards must know before anything is written.
+//!
+//! It runs in a child process (`vfiod look`), because some of it can block for ever.
+//!
+//! * [`ask`]: the question and the answer, one JSON value each
+//! * [`serve`]: the child's whole life: read the question, answer, let go of the output
+//! * [`look`]: puts the answer together
+//! * [`patience`]: waiting for the kernel only so long
+//! * [`attributes`]: what must be read under the device's lock: override, driver, number of VFs
+//! * [`site`]: one function as sysfs shows it without blocking
+//! * [`nodes`]: which device nodes, disks and network interfaces lie below it
+//! * [`holders`]: who has them open, by one scan of /proc
+//! * [`process`]: a process's name, unit and user
+//! * [`refcount`]: use that shows in a module's reference count alone
+//! * [`view`]: whether this process sees the whole machine at all
+//! * [`traffic`]: whether the host's traffic needs an interface
+//! * [`network`]: the network of this namespace, asked once
+//! * [`rtnetlink`]: links, addresses, routes and nexthops as rtnetlink tells them
+//! * [`dump`]: asks rtnetlink for all of one kind
+//! * [`storage`]: whether a disk is in use, and by what
+
+pub mod ask;
+pub mod attributes;
+pub mod dump;
+pub mod holders;
+#[expect(clippy::module_inception, reason = "the folder is the noun, the file the verb")]
+pub mod look;
+pub mod network;
+pub mod nodes;
+pub mod patience;
+pub mod process;
+pub mod refcount;
+pub mod rtnetlink;
+pub mod serve;
+pub mod site;
+pub mod storage;
+pub mod traffic;
+pub mod view;

@@ -1,0 +1,198 @@
+//! The observer: whole snapshots, quickly, without taking a device's lock.
+//!
+//! Never read here: `driver_override` and `uevent` (on 6.1 they block while somebody's unbind of
+//! the device waits for its user), `sriov_numvfs` (the same lock). `/dev/vfio/<group>` is never
+//! opened: opening is exclusive, and a VM's start would fail by it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::module_facts::{Asked, VFIO};
+use super::module_watch::ModuleWatch;
+use super::pass::{Found, Memory, Pass, unknown};
+use super::port::Scope;
+use super::proc_modules::ProcModules;
+use super::root::{Root, is_absent};
+use crate::model::desired::{Desired, Keep, Select, Wanted};
+use crate::model::pci::{Address, BridgePath, Driver, Module};
+use crate::model::snapshot::{Fact, Function, Snapshot, Variant};
+use crate::model::time::Time;
+use crate::model::variant;
+
+/// Takes snapshots of one root; remembers what does not change between them.
+#[derive(Debug)]
+pub struct Observer {
+    root: Root,
+    memory: Memory,
+    modules: ModuleWatch,
+}
+
+impl Observer {
+    /// An observer that knows nothing yet.
+    #[must_use]
+    pub fn new(root: Root) -> Observer {
+        Observer { root, memory: Memory::default(), modules: ModuleWatch::default() }
+    }
+
+    /// The root it looks at.
+    #[must_use]
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Pins (`driver_override`) that a child has read, each with the object that it was read of.
+    /// They are shown while the same object is at the address.
+    pub fn remember_pins(&mut self, pins: BTreeMap<Address, (u64, Fact<Driver>)>) {
+        self.memory.remember_pins(pins);
+    }
+
+    /// Pins that could not be read: what was remembered of them does not hold any more.
+    pub fn doubt_pins(&mut self, of: &BTreeSet<Address>, why: &str) {
+        self.memory.doubt_pins(of, why);
+    }
+
+    /// Reads everything again at the next pass: after a reload, or when a person asks.
+    pub fn forget(&mut self) {
+        self.memory.forget();
+        self.modules.forget();
+    }
+
+    /// Takes a snapshot of what the scope names.
+    ///
+    /// What it cannot know stays open: `look` is none, `pinned` not looked at, and `pin` too unless
+    /// it was remembered.
+    pub fn observe(&mut self, scope: Scope<'_>, now: Time) -> Snapshot {
+        let Scope { desired, policy, needs_vfio, besides } = scope;
+        // Before the drivers' directories: where no module can be loaded, a driver that is there
+        // although its module was not is built in.
+        let loaded = ProcModules::read(&self.root).map_err(|e| format!("read /proc/modules: {e}"));
+        let tree = self.modules.tree(&self.root, &loaded);
+        let variants = Arc::clone(&tree.variants);
+        let offered = |module: &&Module| {
+            tree.builtin.contains(*module) || loaded.as_ref().is_ok_and(|loaded| loaded.get(module).is_some())
+        };
+        let mut drivers = vec!["vfio-pci".to_owned()];
+        for module in modules_of(&variants).into_iter().filter(offered) {
+            // A driver's directory is called as its module, with `-` or `_`.
+            drivers.extend([module.as_str().to_owned(), module.as_str().replace('_', "-")]);
+        }
+        let found = self.devices(desired, &drivers, besides, now);
+        let on_vfio = |function: &Function| {
+            function.driver.is().is_some_and(|driver| drivers.iter().any(|name| name == driver.as_str()))
+        };
+        let used = needs_vfio || found.functions.values().any(on_vfio);
+        let required = required(desired, used, &variants, &found);
+        let modules = self.modules.facts(&self.root, &loaded, required, policy.ignore_blacklist);
+        let Found { functions, groups } = found;
+        Snapshot {
+            taken: now,
+            modules,
+            variants,
+            functions,
+            groups,
+            autoprobe: autoprobe(&self.root),
+            pinned: Fact::not_looked(),
+        }
+    }
+
+    fn devices(&mut self, desired: &Desired, drivers: &[String], besides: &BTreeSet<Address>, now: Time) -> Found {
+        match Pass::begin(&self.root, &mut self.memory, now) {
+            Ok(mut pass) => {
+                drivers.iter().for_each(|driver| pass.add_bound(driver));
+                desired.entries.iter().for_each(|entry| pass.add_entry(entry));
+                besides.iter().for_each(|address| pass.add(*address));
+                pass.finish()
+            }
+            Err(e) if is_absent(&e) => Found::default(),
+            Err(e) => {
+                // Not known to be absent: what is declared by an address is there, and unreadable.
+                let why = format!("open /sys/bus/pci/devices: {e}");
+                let selects = desired.entries.iter().map(|entry| &entry.select);
+                let declared = selects.flat_map(|select| {
+                    let slot = select.slot.map(|slot| slot.function(0));
+                    let path = select.path.as_ref().filter(|path| path.hops.is_empty()).map(|path| path.root);
+                    [select.address, slot, path, select.vf.map(|range| range.pf)].into_iter().flatten()
+                });
+                let functions = declared.map(|address| (address, unknown(address, &why))).collect();
+                Found { functions, ..Found::default() }
+            }
+        }
+    }
+}
+
+/// The modules that must serve, before what they need is added.
+fn required(desired: &Desired, used: bool, variants: &[Variant], found: &Found) -> BTreeMap<Module, Asked> {
+    match &desired.modules {
+        Keep::List(modules) => modules.iter().map(|module| (module.clone(), Asked::Listed)).collect(),
+        Keep::Auto if desired.entries.is_empty() && !used => BTreeMap::new(),
+        Keep::Auto => {
+            let mut required: BTreeMap<Module, Asked> =
+                VFIO.iter().filter_map(|name| Some((name.parse().ok()?, Asked::Auto))).collect();
+            required.extend(drivers_modules(desired, variants, found).into_iter().map(|module| (module, Asked::Auto)));
+            required
+        }
+    }
+}
+
+/// The modules of the drivers that entries want.
+fn drivers_modules(desired: &Desired, variants: &[Variant], found: &Found) -> BTreeSet<Module> {
+    let mut modules = BTreeSet::new();
+    let paths: BTreeMap<&BridgePath, &Function> = match variants.is_empty() {
+        true => BTreeMap::new(),
+        false => found.functions.values().map(|function| (&function.card.path, function)).collect(),
+    };
+    for entry in &desired.entries {
+        match &entry.driver {
+            // vfio-pci's is there already; a name that is no plain one is not asked for.
+            Wanted::Named(driver) if driver.is_plain() && driver.as_str() != "vfio-pci" => {
+                modules.insert(driver.module());
+            }
+            Wanted::Named(_) => {}
+            Wanted::Auto if variants.is_empty() => {}
+            // By the functions that are there; what is absent needs no driver yet.
+            Wanted::Auto => {
+                let functions = meant(&entry.select, &found.functions);
+                let by_path = entry.select.path.as_ref().and_then(|path| paths.get(path).copied());
+                for function in functions.into_iter().chain(by_path) {
+                    modules.insert(variant::best(&function.card.modalias, variants).module());
+                }
+            }
+        }
+    }
+    modules
+}
+
+/// The functions that a selector means by an address.
+fn meant<'f>(select: &Select, functions: &'f BTreeMap<Address, Function>) -> Vec<&'f Function> {
+    let mut meant: Vec<&Function> = select.address.iter().filter_map(|address| functions.get(address)).collect();
+    meant.extend(
+        select.slot.iter().flat_map(|slot| functions.range(slot.function(0)..=slot.function(7))).map(|(_, f)| f),
+    );
+    if let Some(range) = select.vf
+        && let Some(pf) = functions.get(&range.pf)
+        && range.first <= range.last
+    {
+        meant.extend(pf.vfs.range(range.first..=range.last).filter_map(|(_, vf)| functions.get(vf)));
+    }
+    meant
+}
+
+fn modules_of(variants: &[Variant]) -> Vec<&Module> {
+    let mut modules: Vec<&Module> = variants.iter().map(|variant| &variant.module).collect();
+    modules.sort_unstable();
+    modules.dedup();
+    modules
+}
+
+fn autoprobe(root: &Root) -> Fact<bool> {
+    let path = "/sys/bus/pci/drivers_autoprobe";
+    match root.read_text(path) {
+        Ok(text) => match text.trim() {
+            "0" => Fact::Is(false),
+            "1" => Fact::Is(true),
+            other => Fact::Unreadable(format!("read {path}: `{other}`")),
+        },
+        Err(e) if is_absent(&e) => Fact::Absent,
+        Err(e) => Fact::Unreadable(format!("read {path}: {e}")),
+    }
+}

@@ -1,0 +1,397 @@
+//! One pass over the devices of interest: their links, their groups, their groups' members.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::card;
+use super::dir::{Dir, last};
+use super::root::{Root, is_absent};
+use super::serial;
+use crate::model::desired::{Entry, VfRange};
+use crate::model::pci::{Address, BridgePath, Driver};
+use crate::model::snapshot::{Card, Fact, Function, Group};
+use crate::model::time::Time;
+
+/// More entries than any machine has; a hostile tree may.
+const MANY: usize = 1 << 16;
+/// When a serial number is looked for again that could not be read: each read wakes the device.
+const SERIAL_AGAIN: Duration = Duration::from_secs(60);
+
+/// What is known of devices from earlier passes.
+#[derive(Debug, Default)]
+pub struct Memory {
+    known: HashMap<Address, Known>,
+    pins: HashMap<Address, (u64, Fact<Driver>)>,
+    /// Drivers met so far: a handful of names for thousands of devices.
+    drivers: Vec<Driver>,
+    number: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    card: Arc<Card>,
+    sriov: bool,
+    serial_read: Option<Time>,
+    /// The last pass that met it.
+    pass: u64,
+}
+
+impl Memory {
+    /// Pins that a child has read, each with the device object that it read.
+    pub fn remember_pins(&mut self, pins: BTreeMap<Address, (u64, Fact<Driver>)>) {
+        self.pins.extend(pins);
+    }
+
+    /// Pins that could not be read are not known any more.
+    pub fn doubt_pins(&mut self, of: &BTreeSet<Address>, why: &str) {
+        for (address, (_, pin)) in &mut self.pins {
+            if of.contains(address) {
+                *pin = Fact::Unreadable(why.to_owned());
+            }
+        }
+    }
+
+    /// Cards and serial numbers are read again.
+    pub fn forget(&mut self) {
+        self.known.clear();
+    }
+
+    fn driver(drivers: &mut Vec<Driver>, name: &str) -> Option<Driver> {
+        if let Some(driver) = drivers.iter().find(|driver| driver.as_str() == name) {
+            return Some(driver.clone());
+        }
+        let driver: Driver = name.parse().ok()?;
+        // A hostile tree may have a driver for each device; those beyond are not kept.
+        if drivers.len() < 64 {
+            drivers.push(driver.clone());
+        }
+        Some(driver)
+    }
+}
+
+/// One pass.
+pub struct Pass<'a> {
+    root: &'a Root,
+    memory: &'a mut Memory,
+    now: Time,
+    devices: Dir<'a>,
+    /// `/sys/kernel/iommu_groups` and `/dev/vfio`; absent without an IOMMU, without vfio.
+    groups_dir: io::Result<Dir<'a>>,
+    nodes_dir: io::Result<Dir<'a>>,
+    queue: Vec<Address>,
+    ranges: BTreeMap<Address, Vec<VfRange>>,
+    serials: BTreeSet<Address>,
+    functions: Vec<(Address, Function)>,
+    groups: BTreeMap<u32, Group>,
+    /// Groups of which not everything could be told.
+    doubtful: BTreeMap<u32, String>,
+    /// Addresses without a device.
+    gone: BTreeSet<Address>,
+    path: String,
+}
+
+/// What a pass found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The functions.
+    pub functions: BTreeMap<Address, Function>,
+    /// Their groups.
+    pub groups: BTreeMap<u32, Group>,
+}
+
+impl<'a> Pass<'a> {
+    /// Begins a pass.
+    ///
+    /// # Errors
+    /// When `/sys/bus/pci/devices` cannot be opened.
+    pub fn begin(root: &'a Root, memory: &'a mut Memory, now: Time) -> io::Result<Pass<'a>> {
+        let devices = Dir::open(root, "/sys/bus/pci/devices")?;
+        memory.number += 1;
+        Ok(Pass {
+            root,
+            now,
+            devices,
+            groups_dir: Dir::open(root, "/sys/kernel/iommu_groups"),
+            nodes_dir: Dir::open(root, "/dev/vfio"),
+            queue: Vec::with_capacity(memory.known.len()),
+            ranges: BTreeMap::new(),
+            serials: BTreeSet::new(),
+            functions: Vec::with_capacity(memory.known.len()),
+            groups: BTreeMap::new(),
+            doubtful: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            path: String::with_capacity(64),
+            memory,
+        })
+    }
+
+    /// Adds whatever an entry's selector may mean.
+    pub fn add_entry(&mut self, entry: &Entry) {
+        let begin = self.queue.len();
+        let select = &entry.select;
+        self.queue.extend(select.address);
+        self.queue.extend(select.slot.iter().flat_map(|slot| (0..8).map(|function| slot.function(function))));
+        if let Some(path) = &select.path {
+            let found = self.walk(path);
+            self.queue.extend(found);
+        }
+        if let Some(range) = select.vf {
+            self.queue.push(range.pf);
+            self.ranges.entry(range.pf).or_default().push(range);
+        }
+        if entry.identity.serial.is_some() {
+            self.serials.extend(&self.queue[begin..]);
+        }
+    }
+
+    /// Adds one function.
+    pub fn add(&mut self, address: Address) {
+        self.queue.push(address);
+    }
+
+    /// Adds what is bound to a driver.
+    pub fn add_bound(&mut self, driver: &str) {
+        let Ok(drivers) = Dir::open(self.root, "/sys/bus/pci/drivers") else { return };
+        // A driver's directory that cannot be listed only hides functions nobody declared.
+        let _ = drivers.each(driver, MANY, |name| self.queue.extend(name.parse::<Address>()));
+    }
+
+    /// The functions at a bridge path: the root function, then below each bridge the child with
+    /// the hop's device and function. A VF sits below the same bridge on another bus; it has an
+    /// index for a name and is not meant.
+    fn walk(&self, path: &BridgePath) -> Vec<Address> {
+        let mut level = vec![path.root];
+        for hop in &path.hops {
+            let mut below = Vec::new();
+            for bridge in level {
+                let _ = self.devices.each(&bridge.to_string(), MANY, |name| {
+                    let child = name.parse::<Address>().ok();
+                    below.extend(child.filter(|c| (c.device, c.function) == (hop.device, hop.function)));
+                });
+            }
+            below.retain(|child| self.devices.inode(&format!("{child}/physfn")).is_err());
+            level = below;
+        }
+        level
+    }
+
+    /// Looks at everything added, and at the members of its groups.
+    #[must_use]
+    pub fn finish(mut self) -> Found {
+        while let Some(address) = self.queue.pop() {
+            self.visit(address);
+        }
+        let Pass { functions, mut groups, mut doubtful, gone, memory, .. } = self;
+        let number = memory.number;
+        memory.known.retain(|_, known| known.pass == number);
+        memory
+            .pins
+            .retain(|address, (object, _)| memory.known.get(address).is_none_or(|known| known.card.object == *object));
+        if !gone.is_empty() {
+            for (number, group) in &mut groups {
+                // Removing a device takes it off the bus first and waits for its driver afterwards:
+                // it may still be in use.
+                for address in group.members.intersection(&gone) {
+                    doubtful.insert(*number, format!("group {number}: {address} is being removed"));
+                }
+                group.members.retain(|address| !gone.contains(address));
+            }
+        }
+        let mut functions: BTreeMap<Address, Function> = functions.into_iter().collect();
+        if !doubtful.is_empty() {
+            for function in functions.values_mut() {
+                if let Some(why) = function.group.is().and_then(|group| doubtful.get(group)) {
+                    function.group = Fact::Unreadable(why.clone());
+                }
+            }
+        }
+        Found { functions, groups }
+    }
+
+    fn visit(&mut self, address: Address) {
+        if self.memory.known.get(&address).is_some_and(|known| known.pass == self.memory.number) {
+            return;
+        }
+        match self.function(address) {
+            Ok(Some(function)) => {
+                if let Fact::Is(number) = function.group
+                    && !self.groups.contains_key(&number)
+                {
+                    self.group(number);
+                }
+                for range in self.ranges.get(&address).into_iter().flatten().filter(|range| range.first <= range.last) {
+                    let named = function.vfs.range(range.first..=range.last).map(|(_, vf)| *vf);
+                    if self.serials.contains(&address) {
+                        self.serials.extend(named.clone());
+                    }
+                    self.queue.extend(named);
+                }
+                self.functions.push((address, function));
+            }
+            Ok(None) => {
+                self.gone.insert(address);
+            }
+            Err(e) => self.functions.push((address, unknown(address, &e.to_string()))),
+        }
+    }
+
+    /// Reads one function; none when there is no such device.
+    fn function(&mut self, address: Address) -> io::Result<Option<Function>> {
+        let path = &mut self.path;
+        path.clear();
+        let _ = write!(path, "{address}");
+        let length = path.len();
+        let object = match self.devices.inode(path) {
+            Ok(object) => object,
+            Err(e) if is_absent(&e) => return Ok(None),
+            Err(e) => return Err(named("stat", &self.devices, path, &e)),
+        };
+        let memory = &mut *self.memory;
+        if memory.known.get(&address).is_none_or(|known| known.card.object != object) {
+            let read = match card::read(self.root, &self.devices, address, object) {
+                Ok(read) => read,
+                Err(_) if self.devices.inode(path).is_err_and(|e| is_absent(&e)) => return Ok(None),
+                Err(e) => return Err(e),
+            };
+            let known = Known { card: Arc::new(read.card), sriov: read.sriov, serial_read: None, pass: 0 };
+            memory.known.insert(address, known);
+        }
+        let Some(known) = memory.known.get_mut(&address) else { return Ok(None) };
+        known.pass = memory.number;
+        if self.serials.contains(&address) {
+            known.read_serial(self.root, &self.devices.whole(path), self.now);
+        }
+        path.push_str("/driver");
+        let driver = link(&self.devices, path, |name| Memory::driver(&mut memory.drivers, name));
+        path.truncate(length);
+        path.push_str("/iommu_group");
+        let group = link(&self.devices, path, |name| name.parse().ok());
+        path.truncate(length);
+        // A device that went just now has no links either; that is not a device without a group.
+        if group.is_absent() && self.devices.inode(path).is_err_and(|e| is_absent(&e)) {
+            memory.known.remove(&address);
+            return Ok(None);
+        }
+        let pin = match memory.pins.get(&address) {
+            Some((read, pin)) if *read == object => pin.clone(),
+            _ => Fact::not_looked(),
+        };
+        let mut function =
+            Function { card: Arc::clone(&known.card), driver, group, vfs: BTreeMap::new(), pin, look: None };
+        if known.sriov {
+            match virtual_functions(&self.devices, path) {
+                Ok(vfs) => function.vfs = vfs,
+                // Without its VFs nothing may be done to a PF, and the driver is what tells so.
+                Err(e) => function.driver = Fact::Unreadable(e.to_string()),
+            }
+        }
+        Ok(Some(function))
+    }
+
+    fn group(&mut self, number: u32) {
+        let mut group = Group { members: BTreeSet::new(), others: BTreeSet::new(), node: Fact::Absent };
+        let path = &mut self.path;
+        path.clear();
+        let _ = write!(path, "{number}");
+        group.node = node(&self.nodes_dir, path);
+        path.push_str("/devices");
+        let listed = match &self.groups_dir {
+            Ok(groups) => groups.each(path, MANY, |name| match name.parse() {
+                Ok(member) => _ = group.members.insert(member),
+                Err(_) => _ = group.others.insert(name.to_owned()),
+            }),
+            Err(e) => Err(io::Error::from(e.kind())),
+        };
+        // Also when it is not there: the device's link says that it is.
+        if let Err(e) = listed {
+            self.doubtful.insert(number, format!("list /sys/kernel/iommu_groups/{path}: {e}"));
+        }
+        self.queue.extend(&group.members);
+        self.groups.insert(number, group);
+    }
+}
+
+impl Known {
+    fn read_serial(&mut self, root: &Root, directory: &str, now: Time) {
+        let settled = self.card.serial.unreadable().is_none();
+        if settled || self.serial_read.is_some_and(|read| now.since(read) < SERIAL_AGAIN) {
+            return;
+        }
+        self.serial_read = Some(now);
+        let path = format!("{directory}/config");
+        let serial = match root.read(&path) {
+            Ok(config) => serial::find(&config),
+            Err(e) => Fact::Unreadable(format!("read {path}: {e}")),
+        };
+        Arc::make_mut(&mut self.card).serial = serial;
+    }
+}
+
+/// The node of a group: `/dev/vfio/N`, or `noiommu-N`. It is never opened: opening is exclusive.
+fn node(nodes: &io::Result<Dir<'_>>, number: &str) -> Fact<()> {
+    let nodes = match nodes {
+        Ok(nodes) => nodes,
+        Err(e) if is_absent(e) => return Fact::Absent,
+        Err(e) => return Fact::Unreadable(format!("open /dev/vfio: {e}")),
+    };
+    let there = |name: &str| match nodes.inode(name) {
+        Ok(_) => Fact::Is(()),
+        Err(e) if is_absent(&e) => Fact::Absent,
+        Err(e) => Fact::Unreadable(named("stat", nodes, name, &e).to_string()),
+    };
+    match there(number) {
+        Fact::Absent => there(&format!("noiommu-{number}")),
+        known => known,
+    }
+}
+
+/// A link by the last component of its target.
+fn link<T>(dir: &Dir<'_>, path: &str, parse: impl FnOnce(&str) -> Option<T>) -> Fact<T> {
+    match dir.link(path) {
+        Ok(target) => match last(&target).and_then(parse) {
+            Some(value) => Fact::Is(value),
+            None => Fact::Unreadable(format!("read link {}: it leads to {}", dir.whole(path), target.display())),
+        },
+        Err(e) if is_absent(&e) => Fact::Absent,
+        Err(e) => Fact::Unreadable(named("read link", dir, path, &e).to_string()),
+    }
+}
+
+/// The `virtfnN` links of a PF. Listed and not counted up: VFs go one by one from 0.
+fn virtual_functions(devices: &Dir<'_>, pf: &str) -> io::Result<BTreeMap<u32, Address>> {
+    let mut links = Vec::new();
+    devices
+        .each(pf, MANY, |name| {
+            links.extend(name.strip_prefix("virtfn").and_then(|index| index.parse::<u32>().ok()));
+        })
+        .map_err(|e| named("list", devices, pf, &e))?;
+    let mut vfs = BTreeMap::new();
+    for index in links {
+        match link(devices, &format!("{pf}/virtfn{index}"), |name| name.parse::<Address>().ok()) {
+            Fact::Is(vf) => _ = vfs.insert(index, vf),
+            Fact::Absent => {}
+            Fact::Unreadable(why) => return Err(io::Error::new(io::ErrorKind::InvalidData, why)),
+        }
+    }
+    Ok(vfs)
+}
+
+/// A function of which nothing can be told but that it is there.
+#[must_use]
+pub fn unknown(address: Address, why: &str) -> Function {
+    Function {
+        card: Arc::new(card::unknown(address, 0, why)),
+        driver: Fact::Unreadable(why.to_owned()),
+        group: Fact::Unreadable(why.to_owned()),
+        vfs: BTreeMap::new(),
+        pin: Fact::not_looked(),
+        look: None,
+    }
+}
+
+fn named(op: &str, dir: &Dir<'_>, path: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{op} {}: {error}", dir.whole(path)))
+}

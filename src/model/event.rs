@@ -1,0 +1,288 @@
+//! Transitions: what is told, once, when something has changed.
+//!
+//! Made by comparing two pictures, so that nothing is told that is not so, and nothing twice.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::module::ModuleState;
+use super::plan::About;
+use super::state::State;
+use super::status::{DeviceStatus, ModuleStatus, Standing, Status};
+use super::time::Time;
+
+/// The kinds of transitions; each has its MESSAGE_ID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A required module went away.
+    ModuleLost,
+    /// A required module is there again.
+    ModuleRestored,
+    /// A required module cannot be loaded, and trying again cannot help.
+    ModuleBlocked,
+    /// A declared device is not as declared.
+    Drifted,
+    /// A declared device is as declared again.
+    Repaired,
+    /// A repair did not help.
+    RepairFailed,
+    /// Something is left alone on purpose.
+    Held,
+    /// A declared device cannot be had.
+    Blocked,
+    /// A declared device is absent, another, or not the only one.
+    NotFound,
+    /// A virtual machine has taken or left a device.
+    Assigned,
+    /// The breaker has opened.
+    Fighting,
+    /// The breaker has closed.
+    FightOver,
+    /// A write does not return.
+    Stuck,
+    /// It has returned.
+    Unstuck,
+}
+
+/// How loud a transition is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// Somebody should look now: priority `err`.
+    Alert,
+    /// Not as it should be: priority `warning`.
+    Warning,
+    /// For the record: priority `notice`.
+    Notice,
+}
+
+/// One transition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its kind.
+    pub kind: Kind,
+    /// What it is about.
+    pub about: About,
+    /// The entry that declares it, if one does.
+    pub entry: Option<String>,
+    /// Its group, if it has one.
+    pub group: Option<u32>,
+    /// The word for how it stood; empty when this is the first picture.
+    pub old: String,
+    /// The word for how it stands.
+    pub new: String,
+    /// Why, in a sentence.
+    pub cause: String,
+    /// How long it was lost, when that is over.
+    pub latency: Option<Duration>,
+    /// How loud.
+    pub level: Level,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.about)?;
+        match (&self.about, &self.entry) {
+            (About::Device(_), Some(entry)) => write!(f, " ({entry})")?,
+            _ => {}
+        }
+        match self.old.is_empty() {
+            true => write!(f, ": {}", self.new)?,
+            false => write!(f, ": {} -> {}", self.old, self.new)?,
+        }
+        if !self.cause.is_empty() {
+            write!(f, ": {}", self.cause)?;
+        }
+        match self.latency {
+            Some(latency) => write!(f, ", after {:.3} s", latency.as_secs_f64()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The transitions from one picture to the next. Without an old one: all that is not well.
+#[must_use]
+pub fn between(old: Option<&Status>, new: &Status, now: Time) -> Vec<Event> {
+    let mut events = Vec::new();
+    for (module, status) in &new.modules {
+        let before = old.and_then(|old| old.modules.get(module));
+        module_events(&About::Module(module.clone()), before, status, now, &mut events);
+    }
+    for (address, status) in &new.devices {
+        let before = old.and_then(|old| old.devices.get(address));
+        let entry_before = old.and_then(|old| old.entries.get(&status.entry));
+        let by_module = new.modules.get(&status.wanted.module()).is_some_and(|module| module.fighting);
+        let about = About::Device(*address);
+        let Some((kind, level)) = device_event(before.map(|b| &b.standing), entry_before, &status.standing, by_module)
+        else {
+            continue;
+        };
+        events.push(device(kind, level, about, before, entry_before, status, now));
+    }
+    for (name, status) in &new.entries {
+        let before = old.and_then(|old| old.entries.get(name));
+        // The end of a module's fight is told by the picture that still has it.
+        let by_module = [Some(new), old].into_iter().flatten().any(|picture| fights_by_module(picture, name));
+        let alone = !new.devices.values().any(|device| device.entry == *name);
+        if let Some((kind, level)) = entry_event(before, status, by_module, alone) {
+            events.push(Event {
+                kind,
+                about: About::Entry(name.clone()),
+                entry: Some(name.clone()),
+                group: None,
+                old: before.map(|before| before.state.to_string()).unwrap_or_default(),
+                new: status.state.to_string(),
+                cause: status.reason.clone(),
+                latency: None,
+                level,
+            });
+        }
+    }
+    events
+}
+
+fn fights_by_module(picture: &Status, entry: &str) -> bool {
+    let mut devices = picture.devices.values().filter(|device| device.entry == entry);
+    devices.any(|device| picture.modules.get(&device.wanted.module()).is_some_and(|module| module.fighting))
+}
+
+fn device(
+    kind: Kind,
+    level: Level,
+    about: About,
+    before: Option<&DeviceStatus>,
+    entry_before: Option<&Standing>,
+    status: &DeviceStatus,
+    now: Time,
+) -> Event {
+    let was = before.map(|before| &before.standing).or(entry_before);
+    let over = status.standing.state.is_good() && kind != Kind::Assigned;
+    let lost = was.and_then(|was| was.lost).filter(|_| over);
+    let cause = match &status.driver {
+        Some(driver) if over => format!("bound to {driver}"),
+        _ => status.standing.reason.clone(),
+    };
+    Event {
+        kind,
+        about,
+        entry: Some(status.entry.clone()),
+        group: status.group,
+        old: was.map(|was| was.state.to_string()).unwrap_or_default(),
+        new: status.standing.state.to_string(),
+        cause,
+        latency: lost.map(|lost| now.since(lost)),
+        level,
+    }
+}
+
+fn device_event(
+    before: Option<&Standing>,
+    entry_before: Option<&Standing>,
+    now: &Standing,
+    by_module: bool,
+) -> Option<(Kind, Level)> {
+    let was = before.or(entry_before).map(|was| was.state);
+    if was == Some(now.state) {
+        return None;
+    }
+    let was_bad = was.is_some_and(|was| !was.is_good());
+    match now.state {
+        State::Ready | State::Assigned if was == Some(State::Stuck) => Some((Kind::Unstuck, Level::Notice)),
+        // Repaired by a silent probe, some time ago.
+        State::Ready if was == Some(State::Fighting) => None,
+        State::Ready | State::Assigned if was_bad && was != Some(State::Fighting) => {
+            Some((Kind::Repaired, Level::Notice))
+        }
+        State::Ready if was == Some(State::Assigned) => Some((Kind::Assigned, Level::Notice)),
+        State::Assigned => Some((Kind::Assigned, Level::Notice)),
+        State::Ready => None,
+        _ if was == Some(State::Stuck) => Some((Kind::Unstuck, Level::Notice)),
+        State::Drifted | State::Repairing => {
+            let told = matches!(was, Some(State::Drifted | State::Repairing | State::Failing | State::Fighting));
+            (!told).then_some((Kind::Drifted, Level::Warning))
+        }
+        State::Failing => Some((Kind::RepairFailed, Level::Warning)),
+        State::Held => Some((Kind::Held, Level::Warning)),
+        State::Blocked => Some((Kind::Blocked, Level::Warning)),
+        State::Stuck => Some((Kind::Stuck, Level::Alert)),
+        // The alert is the entry's or the module's; here only the loss is told.
+        State::Fighting => (by_module && was.is_some_and(State::is_good)).then_some((Kind::Drifted, Level::Warning)),
+        State::Missing | State::Ambiguous | State::Mismatch => Some((Kind::NotFound, Level::Warning)),
+    }
+}
+
+/// An entry speaks for itself only where no device can: what it declares is not to be had, or it
+/// is fought over.
+fn entry_event(before: Option<&Standing>, now: &Standing, by_module: bool, alone: bool) -> Option<(Kind, Level)> {
+    let was = before.map(|was| was.state);
+    if was == Some(now.state) {
+        return None;
+    }
+    match now.state {
+        State::Missing | State::Ambiguous | State::Mismatch => Some((Kind::NotFound, Level::Warning)),
+        State::Held if alone => Some((Kind::Held, Level::Warning)),
+        State::Fighting if !by_module => Some((Kind::Fighting, Level::Alert)),
+        _ if was == Some(State::Fighting) && !by_module => Some((Kind::FightOver, Level::Notice)),
+        _ => None,
+    }
+}
+
+fn module_events(about: &About, before: Option<&ModuleStatus>, now: &ModuleStatus, time: Time, to: &mut Vec<Event>) {
+    let mut tell = |kind, level, latency| {
+        to.push(Event {
+            kind,
+            about: about.clone(),
+            entry: None,
+            group: None,
+            old: before.map(|before| before.state.to_string()).unwrap_or_default(),
+            new: now.state.to_string(),
+            cause: now.reason.clone(),
+            latency,
+            level,
+        });
+    };
+    let fought = before.is_some_and(|before| before.fighting);
+    if now.fighting && !fought {
+        tell(Kind::Fighting, Level::Alert, None);
+    }
+    if fought && !now.fighting {
+        tell(Kind::FightOver, Level::Notice, None);
+    }
+    // While the breaker is open, a probe that changes nothing in the end is not told.
+    if fought && now.fighting {
+        return;
+    }
+    let was_stuck = before.is_some_and(|before| before.stuck);
+    match (was_stuck, now.stuck) {
+        (false, true) => tell(Kind::Stuck, Level::Alert, None),
+        (true, false) => tell(Kind::Unstuck, Level::Notice, None),
+        _ => {}
+    }
+    let was = before.map(|before| before.state);
+    let served = was.is_some_and(ModuleState::serves);
+    if now.state.serves() {
+        if was.is_some() && !served {
+            let lost = before.and_then(|before| before.lost);
+            tell(Kind::ModuleRestored, Level::Notice, lost.map(|lost| time.since(lost)));
+        }
+        return;
+    }
+    if now.state == ModuleState::Unreadable {
+        // Nobody knows whether it is lost.
+        if was != Some(ModuleState::Unreadable) {
+            tell(Kind::Held, Level::Warning, None);
+        }
+        return;
+    }
+    if now.blocked && before.is_none_or(|before| !before.blocked) {
+        tell(Kind::ModuleBlocked, Level::Alert, None);
+    } else if served && !now.fighting {
+        tell(Kind::ModuleLost, Level::Warning, None);
+    }
+    if now.failures > 0 && !now.blocked && before.is_none_or(|before| before.failures == 0) {
+        tell(Kind::RepairFailed, Level::Warning, None);
+    }
+}

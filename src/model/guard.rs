@@ -1,0 +1,199 @@
+//! Why a device must not be touched now.
+//!
+//! What can be told from the links is told from the links; only a device that would be taken from
+//! a driver, or is open to a virtual machine, needs a closer look first.
+
+use std::collections::BTreeSet;
+
+use super::drift::Drift;
+use super::pci::Address;
+use super::plan::Guard;
+use super::resolve::Resolution;
+use super::snapshot::{Fact, Function, Look, Snapshot};
+
+/// Whether a device may be written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may.
+    Free,
+    /// A closer look must be taken first.
+    LookFirst,
+    /// It must not, and why.
+    Held(Guard, String),
+}
+
+use Verdict::{Free, Held, LookFirst};
+
+/// What the guards are asked about.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The snapshot of this pass.
+    pub snapshot: &'a Snapshot,
+    /// What the entries mean on it.
+    pub found: &'a Resolution,
+    /// The guards that the entry lifts.
+    pub allow: &'a BTreeSet<Guard>,
+}
+
+/// Asks every guard about one device that drifted.
+#[must_use]
+pub fn verdict(ask: Question<'_>, address: Address, drift: &Drift) -> Verdict {
+    let Some(function) = ask.snapshot.functions.get(&address) else {
+        return Held(Guard::Unreadable, format!("{address} is not in the snapshot"));
+    };
+    if let Some((guard, reason)) = standing(ask, address, function) {
+        return Held(guard, reason);
+    }
+    match drift {
+        Drift::Unbound => match unbound(ask.snapshot, address, function) {
+            // Also a host driver's unbind can hang, its link gone already; only `uevent` tells.
+            Free => bound_still(function),
+            verdict => verdict,
+        },
+        Drift::WrongDriver(_) | Drift::Pin(_) => match current_look(function) {
+            None => LookFirst,
+            Some(look) => in_use(look, ask.allow, matches!(drift, Drift::Pin(_))),
+        },
+    }
+}
+
+/// The look, if it was at the device object that is there now.
+fn current_look(function: &Function) -> Option<&Look> {
+    function.look.as_deref().filter(|look| look.object == function.card.object)
+}
+
+/// Guards that hold whatever is to be written, told from the links.
+fn standing(ask: Question<'_>, address: Address, function: &Function) -> Option<(Guard, String)> {
+    if function.card.bridge {
+        return Some((Guard::Bridge, format!("{address} is a bridge (class {:06x})", function.card.class)));
+    }
+    if function.card.boot_vga && !ask.allow.contains(&Guard::BootDisplay) {
+        return Some((Guard::BootDisplay, "the console is on it (boot_vga is 1)".to_owned()));
+    }
+    if let Some(why) = function.driver.unreadable().or(function.group.unreadable()) {
+        return Some((Guard::Unreadable, why.to_owned()));
+    }
+    if let Some((index, vf)) = function.vfs.first_key_value() {
+        let reason = format!("its VFs exist (VF {index} is {vf}); taking it would destroy them");
+        return Some((Guard::SriovPfWithVfs, reason));
+    }
+    group_shared(ask, address)
+}
+
+/// Drivers that a member of a viable group may be on besides VFIO's.
+const HARMLESS: [&str; 2] = ["pci-stub", "pcieport"];
+
+fn group_shared(ask: Question<'_>, address: Address) -> Option<(Guard, String)> {
+    let (number, group) = ask.snapshot.group_of(address)?;
+    for member in group.members.iter().filter(|member| **member != address) {
+        let Some(other) = ask.snapshot.functions.get(member) else {
+            return Some((Guard::Unreadable, format!("{member} of group {number} is not in the snapshot")));
+        };
+        match &other.driver {
+            Fact::Absent => {}
+            Fact::Unreadable(why) => return Some((Guard::Unreadable, why.clone())),
+            Fact::Is(driver) => {
+                let harmless = ask.snapshot.is_vfio(driver) || HARMLESS.contains(&driver.as_str());
+                if !harmless && !other.card.bridge && !ask.found.owner.contains_key(member) {
+                    let reason = format!(
+                        "{member} shares group {number}, is on {driver} and is not declared; declare it too, or unbind it"
+                    );
+                    return Some((Guard::GroupShared, reason));
+                }
+            }
+        }
+    }
+    let other = group.others.first()?;
+    Some((Guard::GroupShared, format!("{other}, which is no PCI device, shares group {number}")))
+}
+
+/// A device without a driver: free, unless somebody's unbind is still under way.
+///
+/// While a process holds the device, an unbind sleeps; the `driver` link is gone already, the
+/// group's node is still there. Where another member of the group accounts for the node, only
+/// `uevent` tells: it names the driver until the unbind has ended (and blocks on 6.1).
+fn unbound(snapshot: &Snapshot, address: Address, function: &Function) -> Verdict {
+    let Some((number, group)) = snapshot.group_of(address) else { return Free };
+    match &group.node {
+        Fact::Absent => return Free,
+        Fact::Unreadable(why) => return Held(Guard::Unreadable, why.clone()),
+        Fact::Is(()) => {}
+    }
+    let by_another = group.members.iter().filter(|member| **member != address).any(|member| {
+        let driver = snapshot.functions.get(member).and_then(|other| other.driver.is());
+        driver.is_some_and(|driver| snapshot.is_vfio(driver))
+    });
+    if !by_another {
+        let reason =
+            format!("it has no driver and /dev/vfio/{number} is still there: somebody unbinds it while it is in use");
+        return Held(Guard::BeingReleased, reason);
+    }
+    bound_still(function)
+}
+
+/// Whether `uevent` still names a driver for a device whose link is gone.
+fn bound_still(function: &Function) -> Verdict {
+    match current_look(function).map(|look| &look.uevent_driver) {
+        None => LookFirst,
+        Some(Fact::Absent) => Free,
+        Some(Fact::Is(driver)) => Held(Guard::BeingReleased, format!("somebody's unbind from {driver} has not ended")),
+        Some(Fact::Unreadable(why)) => Held(Guard::Unreadable, why.clone()),
+    }
+}
+
+/// Whether the closer look found it in use. With `only_open`, only holders count: for a device on
+/// its VFIO driver the host has no network or storage on it.
+fn in_use(look: &Look, allow: &BTreeSet<Guard>, only_open: bool) -> Verdict {
+    match &look.vfs {
+        Fact::Absent | Fact::Is(0) => {}
+        Fact::Is(count) => return Held(Guard::SriovPfWithVfs, format!("it has {count} VFs")),
+        Fact::Unreadable(why) => return Held(Guard::Unreadable, why.clone()),
+    }
+    if let Fact::Unreadable(why) = &look.pin {
+        return Held(Guard::Unreadable, why.clone());
+    }
+    let mounted = allow.contains(&Guard::MountedDisk);
+    match &look.holders {
+        Fact::Absent => {}
+        Fact::Is(holders) => {
+            if let Some(first) = holders.first() {
+                let more = holders.len() - 1;
+                let and = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+                return Held(Guard::InUse, format!("{first}{and}"));
+            }
+        }
+        Fact::Unreadable(why) => return Held(Guard::Unreadable, why.clone()),
+    }
+    if only_open {
+        return Free;
+    }
+    let needed = [
+        (Guard::CarriesRoute, &look.network, allow.contains(&Guard::CarriesRoute)),
+        (Guard::MountedDisk, &look.storage, mounted),
+    ];
+    for (guard, fact, allowed) in needed {
+        match fact {
+            Fact::Unreadable(why) => return Held(Guard::Unreadable, why.clone()),
+            Fact::Is(uses) if !allowed && !uses.is_empty() => return Held(guard, uses.join("; ")),
+            Fact::Is(_) | Fact::Absent => {}
+        }
+    }
+    Free
+}
+
+/// Asks the guards about a function that nobody declared and that a module load would make the
+/// kernel bind. It is pinned to VFIO, so it was somebody's wish; what counts is whether it is
+/// being released, unreadable, or has never been VFIO's in this boot and is the console.
+#[must_use]
+pub fn pinned_verdict(snapshot: &Snapshot, address: Address, was_on_vfio: bool) -> Verdict {
+    let Some(function) = snapshot.functions.get(&address) else {
+        return Free;
+    };
+    if function.card.boot_vga && !was_on_vfio {
+        return Held(Guard::BootDisplay, "the console is on it (boot_vga is 1)".to_owned());
+    }
+    match unbound(snapshot, address, function) {
+        LookFirst if function.look.is_some() => Held(Guard::Unreadable, "the device changed under the look".to_owned()),
+        verdict => verdict,
+    }
+}

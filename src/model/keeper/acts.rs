@@ -1,0 +1,124 @@
+//! What is remembered of acts: what they are charged to, and how they ended.
+
+use std::collections::BTreeSet;
+
+use super::{Keeper, Pass};
+use crate::model::memory::{Acting, Refused, Unit};
+use crate::model::plan::{Act, Key, Outcome, Step};
+use crate::model::resolve::Resolution;
+use crate::model::time::Time;
+
+impl Keeper {
+    /// Takes note that an act has begun.
+    pub fn begun(&mut self, act: Act, since: Time, deadline: Time, pass: &Pass<'_>) {
+        let units = self.units(&act, &pass.found);
+        for unit in &units {
+            self.memory.pace.entry(unit.clone()).or_default().begin();
+        }
+        for step in &act.steps {
+            // What vfiod binds itself is no first sight when it is seen.
+            if let Some(target) = step.target() {
+                self.memory.on_vfio.insert(target.address, target.object);
+            }
+            if let Step::Unbind { target, driver, .. } = step {
+                self.memory.originals.entry(target.address).or_insert_with(|| driver.clone());
+            }
+        }
+        // All modules' evidence has one stamp.
+        let stamp = pass.snapshot.modules.values().next().map(|facts| facts.stamp);
+        self.memory.acting.insert(act.key, Acting { act, units, stamp, since, deadline, inherited: false });
+    }
+
+    /// Takes over an act that an earlier vfiod began; its beginning was counted then.
+    pub fn inherit(&mut self, act: Act, since: Time, deadline: Time) {
+        let units = self.units(&act, &Resolution::default());
+        self.memory.acting.insert(act.key, Acting { act, units, stamp: None, since, deadline, inherited: true });
+    }
+
+    /// Takes note that an act could not begin: a failure like any other, which backs off.
+    pub fn could_not_begin(&mut self, act: &Act, why: &str, pass: &Pass<'_>) {
+        for unit in self.units(act, &pass.found) {
+            let pace = self.memory.pace.entry(unit).or_default();
+            pace.begin();
+            pace.tried = Some(why.to_owned());
+        }
+    }
+
+    /// Takes note that an act has ended. Whether it helped is what the next snapshot says; what
+    /// the actor says only explains it.
+    pub fn ended(&mut self, key: Key, outcomes: &[(usize, Outcome)]) {
+        let Some(acting) = self.memory.acting.remove(&key) else { return };
+        let refused = self.note_refusals(&acting, outcomes);
+        let stale = outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Stale { .. }));
+        let why = match outcomes.iter().rev().find(|(_, outcome)| !outcome.goes_on()) {
+            Some((step, outcome)) => {
+                let step = acting.act.steps.get(*step).map(ToString::to_string).unwrap_or_default();
+                format!("{step}: {}", outcome.words())
+            }
+            None if outcomes.len() < acting.act.steps.len() => "the actor ended before its work was done".to_owned(),
+            None => "every write succeeded, and it is not as declared all the same".to_owned(),
+        };
+        for unit in acting.units.difference(&refused) {
+            let pace = self.memory.pace.entry(unit.clone()).or_default();
+            // What changed under the actor is looked at anew at once; only when that repeats does it wait.
+            pace.stale = if stale { pace.stale.saturating_add(1) } else { 0 };
+            if !stale || pace.stale > 2 {
+                pace.tried = Some(why.clone());
+            }
+        }
+    }
+
+    /// Remembers loads that were refused for good: these wait for other evidence, not for time.
+    fn note_refusals(&mut self, acting: &Acting, outcomes: &[(usize, Outcome)]) -> BTreeSet<Unit> {
+        let mut units = BTreeSet::new();
+        for (step, outcome) in outcomes {
+            if let (Some(Step::LoadModule { module, .. }), Outcome::Refused { why }) =
+                (acting.act.steps.get(*step), outcome)
+                && for_good(why)
+            {
+                self.memory.refused.insert(module.clone(), Refused { why: why.clone(), stamp: acting.stamp });
+                units.insert(Unit::Module(module.clone()));
+            }
+        }
+        units
+    }
+
+    /// Finds out what inherited acts are charged to.
+    pub(super) fn learn_inherited(&mut self, pass: &Pass<'_>) {
+        let unknown = self.memory.acting.values().filter(|acting| acting.units.is_empty());
+        let found: Vec<_> = unknown.map(|acting| (acting.act.key, self.units(&acting.act, &pass.found))).collect();
+        for (key, units) in found {
+            if let Some(acting) = self.memory.acting.get_mut(&key) {
+                acting.units = units;
+            }
+        }
+    }
+
+    /// Since when the latest of what an act is to repair is lost; none for what never was as it
+    /// should be.
+    #[must_use]
+    pub fn lost(&self, act: &Act, pass: &Pass<'_>) -> Option<Time> {
+        let units = self.units(act, &pass.found);
+        units.iter().filter_map(|unit| self.memory.pace.get(unit)?.lost).max()
+    }
+
+    /// What an act is charged to.
+    fn units(&self, act: &Act, found: &Resolution) -> BTreeSet<Unit> {
+        let unit = |step: &Step| match step {
+            Step::LoadModule { module, .. } => Some(Unit::Module(module.clone())),
+            Step::Pin { target, .. } | Step::Unbind { target, .. } | Step::Probe { target, .. } => {
+                let entry = self.desired.entries.get(*found.owner.get(&target.address)?)?;
+                Some(Unit::Entry(entry.name.clone()))
+            }
+        };
+        act.steps.iter().filter_map(unit).collect()
+    }
+}
+
+/// Whether a refusal of modprobe's cannot be cured by trying again: a missing or bad signature, or
+/// a prohibition that no file tells (seen: `Key was rejected by service`, `Operation not permitted`).
+fn for_good(why: &str) -> bool {
+    ["Key was rejected", "Operation not permitted", "Exec format error", "Required key not available"]
+        .iter()
+        .any(|words| why.contains(words))
+}

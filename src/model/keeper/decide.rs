@@ -1,0 +1,258 @@
+//! The plan for devices: what drifted, what moves together, what holds it back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Keeper, Pass};
+use crate::model::desired::Entry;
+use crate::model::drift::Drift;
+use crate::model::guard::{self, Question, Verdict};
+use crate::model::memory::Unit;
+use crate::model::pace::Wait;
+use crate::model::pci::{Address, Driver};
+use crate::model::plan::{About, Act, Guard, Held, Key, Plan, Step, Target};
+use crate::model::snapshot::Fact;
+use crate::model::state::State;
+use crate::model::time::Time;
+
+/// Devices that are repaired together or not at all: joined by a group or by an entry.
+type Party = BTreeSet<Address>;
+
+impl Keeper {
+    /// Decides what to do. Pure: the same pass and memory give the same plan.
+    #[must_use]
+    pub fn decide(&self, pass: &Pass<'_>) -> Plan {
+        let mut plan = Plan::default();
+        for (address, (_, fault)) in &pass.found.faults {
+            let guard = match fault.state {
+                State::Mismatch => Some(Guard::IdentityMismatch),
+                State::Held => Some(Guard::Unreadable),
+                _ => None,
+            };
+            let about = About::Device(*address);
+            plan.held.push(Held { about, guard, reason: fault.reason.clone(), not_before: None });
+        }
+        for party in parties(pass) {
+            self.decide_party(pass, &party, &mut plan);
+        }
+        self.decide_modules(pass, &mut plan);
+        plan.held.sort_by(|a, b| a.about.cmp(&b.about));
+        plan
+    }
+
+    fn decide_party(&self, pass: &Pass<'_>, party: &Party, plan: &mut Plan) {
+        let before = plan.held.len();
+        let mut look = BTreeSet::new();
+        for address in party {
+            if let Some(reason) = self.blocked(pass, *address) {
+                plan.held.push(Held { about: About::Device(*address), guard: None, reason, not_before: None });
+                continue;
+            }
+            match self.verdict(pass, *address) {
+                Verdict::Free => {}
+                Verdict::LookFirst => {
+                    look.insert(*address);
+                }
+                Verdict::Held(guard, reason) => {
+                    let about = About::Device(*address);
+                    plan.held.push(Held { about, guard: Some(guard), reason, not_before: None });
+                }
+            }
+        }
+        if plan.held.len() > before {
+            hold_the_others(party, plan, before);
+            return;
+        }
+        // Before the look: on a device with a stuck write the reader would get stuck, too.
+        let now = pass.snapshot.taken;
+        if let Some((reason, until)) = self.must_wait(pass, party, now) {
+            for address in party {
+                let about = About::Device(*address);
+                plan.held.push(Held { about, guard: None, reason: reason.clone(), not_before: until });
+            }
+            return;
+        }
+        if !look.is_empty() {
+            plan.look.extend(look);
+            return;
+        }
+        plan.acts.extend(self.act(pass, party));
+    }
+
+    /// What the guards say about a drifting device.
+    pub(super) fn verdict(&self, pass: &Pass<'_>, address: Address) -> Verdict {
+        let none = BTreeSet::new();
+        let entry = self.entry_of(pass, address);
+        let allow = entry.map_or(&none, |entry| &entry.allow);
+        let Some(drift) = pass.drifts.get(&address) else { return Verdict::Free };
+        let index = pass.found.owner.get(&address).copied();
+        if let Some(found) = index.and_then(|index| pass.found.entries.get(index))
+            && found.together
+            && let Some(fault) = &found.fault
+        {
+            return Verdict::Held(Guard::GroupShared, format!("its entry is not whole: {}", fault.reason));
+        }
+        guard::verdict(Question { snapshot: pass.snapshot, found: &pass.found, allow }, address, drift)
+    }
+
+    pub(super) fn entry_of(&self, pass: &Pass<'_>, address: Address) -> Option<&Entry> {
+        self.desired.entries.get(*pass.found.owner.get(&address)?)
+    }
+
+    /// Why no repair can help a device, if none can.
+    pub(super) fn blocked(&self, pass: &Pass<'_>, address: Address) -> Option<String> {
+        let function = pass.snapshot.functions.get(&address)?;
+        if function.group.is_absent() {
+            return Some(
+                "it has no IOMMU group: the IOMMU is off in firmware or on the kernel command line, \
+                 or its driver is not loaded"
+                    .to_owned(),
+            );
+        }
+        let driver = self.wanted(*pass.found.owner.get(&address)?, address, pass.snapshot);
+        self.hopeless(pass, &driver.module())
+    }
+
+    /// Why this must wait although no guard holds it: something under way, a missing module,
+    /// back-off, the breaker.
+    fn must_wait(&self, pass: &Pass<'_>, party: &Party, now: Time) -> Option<(String, Option<Time>)> {
+        let involved = involved(pass, party);
+        if let Some(acting) = involved.iter().find_map(|address| self.memory.acting_on(*address)) {
+            return Some((format!("a write is under way since {}", acting.since), None));
+        }
+        // A group's number comes again when the group has gone, also to another one.
+        if let Some(acting) = self.memory.acting.get(&key(pass, party)) {
+            return Some((format!("a write to what had its group before is under way since {}", acting.since), None));
+        }
+        let entries: BTreeSet<usize> = party.iter().filter_map(|a| pass.found.owner.get(a)).copied().collect();
+        let waits = entries.iter().filter_map(|index| {
+            let name = &self.desired.entries.get(*index)?.name;
+            self.memory.pace.get(&Unit::Entry(name.clone()))?.wait(now)
+        });
+        if let Some(wait) = waits.max_by_key(until) {
+            return Some(match wait {
+                Wait::Backoff(until) => ("the last repair did not help".to_owned(), Some(until)),
+                Wait::Breaker(until) => ("somebody undoes it again and again".to_owned(), Some(until)),
+            });
+        }
+        let lacking = party.iter().find_map(|address| {
+            let driver = self.wanted(*pass.found.owner.get(address)?, *address, pass.snapshot);
+            let drift = pass.drifts.get(address)?;
+            (!matches!(drift, Drift::Pin(_)) && pass.lacks_module(&driver)).then_some(driver)
+        });
+        lacking.map(|driver| (format!("it waits for module {}", driver.module()), None))
+    }
+
+    /// The steps for a party that is free: pin all, take all, give all. Pinned first, so that
+    /// between the unbind and the probe no other driver can take a device.
+    fn act(&self, pass: &Pass<'_>, party: &Party) -> Option<Act> {
+        let none = BTreeSet::new();
+        let (mut pins, mut unbinds, mut probes) = (Vec::new(), Vec::new(), Vec::new());
+        for address in party {
+            let function = pass.snapshot.functions.get(address)?;
+            let target = Target { address: *address, object: function.card.object };
+            let wanted = self.wanted(*pass.found.owner.get(address)?, *address, pass.snapshot);
+            let on = function.driver.is().cloned();
+            match pass.drifts.get(address)? {
+                // The binding stands and stays; only what would bring it back is missing.
+                Drift::Pin(_) => {
+                    let pin = on.clone()?;
+                    pins.push(Step::Pin { target, driver: on, pin });
+                    continue;
+                }
+                Drift::WrongDriver(driver) => {
+                    let allow = self.entry_of(pass, *address).map_or(&none, |entry| &entry.allow).clone();
+                    unbinds.push(Step::Unbind { target, driver: driver.clone(), allow });
+                }
+                Drift::Unbound => {}
+            }
+            pins.push(Step::Pin { target, driver: on, pin: wanted.clone() });
+            probes.push(Step::Probe { target, driver: wanted });
+        }
+        let steps = pins.into_iter().chain(unbinds).chain(probes).collect();
+        Some(Act { key: key(pass, party), functions: involved(pass, party), steps })
+    }
+}
+
+/// What a party's actor is known by.
+fn key(pass: &Pass<'_>, party: &Party) -> Key {
+    let groups = party.iter().filter_map(|address| pass.snapshot.functions.get(address)?.group.is().copied());
+    match (groups.min(), party.first()) {
+        (Some(number), _) => Key::Group(number),
+        (None, Some(first)) => Key::Device(*first),
+        (None, None) => Key::Modules,
+    }
+}
+
+fn until(wait: &Wait) -> Time {
+    match wait {
+        Wait::Backoff(until) | Wait::Breaker(until) => *until,
+    }
+}
+
+/// All or none: when one member is held, the others are, on its account.
+fn hold_the_others(party: &Party, plan: &mut Plan, from: usize) {
+    let Some(first) = plan.held.get(from).cloned() else { return };
+    let held: BTreeSet<Address> = plan.held[from..]
+        .iter()
+        .filter_map(|held| match held.about {
+            About::Device(address) => Some(address),
+            About::Module(_) | About::Entry(_) => None,
+        })
+        .collect();
+    for address in party.difference(&held) {
+        let reason = format!("it moves together with {}, which is held: {}", first.about, first.reason);
+        let about = About::Device(*address);
+        plan.held.push(Held { about, guard: Some(Guard::GroupShared), reason, not_before: None });
+    }
+}
+
+/// Every function that a lock of the party's may concern: its members, and their groups'.
+fn involved(pass: &Pass<'_>, party: &Party) -> BTreeSet<Address> {
+    let mut all = party.clone();
+    for address in party {
+        if let Some((_, group)) = pass.snapshot.group_of(*address) {
+            all.extend(group.members.iter().copied());
+        }
+    }
+    all
+}
+
+/// Drifting devices, gathered by group and by entry.
+fn parties(pass: &Pass<'_>) -> Vec<Party> {
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    enum Bond {
+        Group(u32),
+        Entry(usize),
+    }
+    let mut parties: Vec<Party> = Vec::new();
+    let mut bonds: BTreeMap<Bond, usize> = BTreeMap::new();
+    for address in pass.drifts.keys() {
+        let group = pass.snapshot.functions.get(address).and_then(|f| match &f.group {
+            Fact::Is(number) => Some(Bond::Group(*number)),
+            Fact::Absent | Fact::Unreadable(_) => None,
+        });
+        let entry = pass.found.owner.get(address).filter(|index| pass.found.entries[**index].together);
+        let mine: Vec<Bond> = group.into_iter().chain(entry.map(|index| Bond::Entry(*index))).collect();
+        let mut into = parties.len();
+        parties.push(Party::from([*address]));
+        for bond in mine {
+            if let Some(other) = bonds.get(&bond).copied()
+                && other != into
+            {
+                let (low, high) = (other.min(into), other.max(into));
+                let moved = std::mem::take(&mut parties[high]);
+                parties[low].extend(moved);
+                bonds.values_mut().filter(|at| **at == high).for_each(|at| *at = low);
+                into = low;
+            }
+            bonds.insert(bond, into);
+        }
+    }
+    parties.retain(|party| !party.is_empty());
+    parties
+}
+
+/// Used by the public picture: the driver that would be planned for an address.
+pub(super) fn wanted_name(keeper: &Keeper, pass: &Pass<'_>, address: Address) -> Option<Driver> {
+    Some(keeper.wanted(*pass.found.owner.get(&address)?, address, pass.snapshot))
+}

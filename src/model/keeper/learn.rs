@@ -1,0 +1,175 @@
+//! What is remembered of a pass: first sights, losses and what hangs on them.
+
+use std::collections::BTreeSet;
+
+use super::{Keeper, Pass};
+use crate::model::drift::Drift;
+use crate::model::memory::{Adopted, Unit};
+use crate::model::module::ModuleState;
+use crate::model::pci::{Address, Driver, Module};
+use crate::model::resolve::Found;
+use crate::model::snapshot::Fact;
+use crate::model::time::Time;
+
+impl Keeper {
+    /// Takes note of a pass. `noticed` is when the first sign of what it shows came in.
+    ///
+    /// Learning the same twice changes nothing.
+    pub fn learn(&mut self, pass: &Pass<'_>, noticed: Time) {
+        self.learn_first_sights(pass);
+        self.learn_open(pass);
+        let lost = self.learn_modules(pass, noticed);
+        self.learn_entries(pass, noticed, &lost);
+        self.learn_inherited(pass);
+        let (entries, modules) = (&self.desired.entries, &pass.snapshot.modules);
+        self.memory.pace.retain(|unit, _| match unit {
+            Unit::Entry(name) => entries.iter().any(|entry| entry.name == *name),
+            Unit::Module(module) => modules.contains_key(module),
+        });
+    }
+
+    /// What is on VFIO when it is first seen is adopted as it is, whoever put it there.
+    fn learn_first_sights(&mut self, pass: &Pass<'_>) {
+        for (address, function) in &pass.snapshot.functions {
+            let Fact::Is(driver) = &function.driver else { continue };
+            if !pass.snapshot.is_vfio(driver) {
+                continue;
+            }
+            self.memory.vfio_seen = true;
+            let object = function.card.object;
+            let first_sight = self.memory.on_vfio.insert(*address, object) != Some(object);
+            if let Some(adopted) = self.memory.adopted.get_mut(address).filter(|adopted| adopted.object == object) {
+                if adopted.pin.unreadable().is_some() {
+                    adopted.pin.clone_from(&function.pin);
+                }
+            } else if first_sight && !self.has_kept(pass, *address) {
+                let adopted = Adopted { object, driver: driver.clone(), pin: function.pin.clone() };
+                self.memory.adopted.insert(*address, adopted);
+            }
+        }
+        let functions = &pass.snapshot.functions;
+        self.memory.adopted.retain(|address, adopted| {
+            functions.get(address).is_none_or(|function| function.card.object == adopted.object)
+        });
+    }
+
+    /// Whether vfiod has had this function's entry as declared before: then what the function is
+    /// on now is no first sight, even when the device object is new.
+    fn has_kept(&self, pass: &Pass<'_>, address: Address) -> bool {
+        let owner = pass.found.owner.get(&address).and_then(|index| self.desired.entries.get(*index));
+        owner.is_some_and(|entry| self.memory.kept.contains(&entry.name))
+    }
+
+    /// Who has what open, as far as this pass looked.
+    fn learn_open(&mut self, pass: &Pass<'_>) {
+        for (module, facts) in &pass.snapshot.modules {
+            match facts.refcount {
+                // Nothing of the driver's is open: true for all its devices at once.
+                Some(0) if is_driver(pass, module) => {
+                    self.memory.refcounts.insert(module.clone(), 0);
+                    self.memory.open.retain(|address, _| {
+                        let driver = pass.snapshot.functions.get(address).and_then(|f| f.driver.is());
+                        driver.is_some_and(|driver| driver.module() != *module)
+                    });
+                }
+                _ => {}
+            }
+        }
+        for (address, function) in &pass.snapshot.functions {
+            let Some(look) = &function.look else { continue };
+            if let Some(module) = function.driver.is().map(Driver::module)
+                && let Some(count) = pass.snapshot.modules.get(&module).and_then(|facts| facts.refcount)
+            {
+                self.memory.refcounts.insert(module, count);
+            }
+            match &look.holders {
+                Fact::Is(holders) if !holders.is_empty() => {
+                    self.memory.open.insert(*address, holders.clone());
+                }
+                Fact::Is(_) | Fact::Absent => {
+                    self.memory.open.remove(address);
+                }
+                Fact::Unreadable(_) => {}
+            }
+        }
+    }
+
+    /// Notes which modules were lost; answers with all that a device may have fallen with: those
+    /// that are lost now, and those that nobody can tell of.
+    fn learn_modules(&mut self, pass: &Pass<'_>, noticed: Time) -> BTreeSet<Module> {
+        let now = pass.snapshot.taken;
+        let (mut lost, mut unknown) = (BTreeSet::new(), BTreeSet::new());
+        for (module, facts) in &pass.snapshot.modules {
+            let serves = facts.state.serves();
+            if serves {
+                self.memory.served.insert(module.clone());
+                self.memory.refused.remove(module);
+            } else if facts.state == ModuleState::Unreadable {
+                unknown.insert(module.clone());
+            } else if self.memory.served.contains(module) {
+                lost.insert(module.clone());
+            }
+            if let Some(refused) = self.memory.refused.get_mut(module)
+                && *refused.stamp.get_or_insert(facts.stamp) != facts.stamp
+            {
+                self.memory.refused.remove(module);
+            }
+            // What is on its way, or cannot be read, says nothing about an attempt yet.
+            let open = matches!(facts.state, ModuleState::Unreadable | ModuleState::Loading | ModuleState::Unloading);
+            if let Some(pace) = self.memory.pace.get_mut(&Unit::Module(module.clone())).filter(|_| !open) {
+                pace.judge(serves, now, &self.policy.backoff, &self.policy.breaker);
+            }
+        }
+        // One unload is one incident: what another lost module needs went with it.
+        let roots = lost.iter().filter(|module| {
+            !lost.iter().any(|other| pass.snapshot.modules.get(other).is_some_and(|facts| facts.needs.contains(module)))
+        });
+        for root in roots {
+            let pace = self.memory.pace.entry(Unit::Module(root.clone())).or_default();
+            pace.lose(noticed, &self.policy.breaker);
+        }
+        lost.append(&mut unknown);
+        lost
+    }
+
+    fn learn_entries(&mut self, pass: &Pass<'_>, noticed: Time, lost: &BTreeSet<Module>) {
+        let now = pass.snapshot.taken;
+        for (index, entry) in self.desired.entries.iter().enumerate() {
+            let found = &pass.found.entries[index];
+            let drifts = || found.devices.iter().filter_map(|address| Some((*address, pass.drifts.get(address)?)));
+            if drifts().next().is_some() {
+                let pace = self.memory.pace.entry(Unit::Entry(entry.name.clone())).or_default();
+                pace.judge(false, now, &self.policy.backoff, &self.policy.breaker);
+                // A device that fell with its module, or that was never as declared, is no incident.
+                let fell = drifts().all(|(address, drift)| {
+                    let function = pass.snapshot.functions.get(&address);
+                    let wanted = function.map(|f| crate::model::resolve::wanted_driver(entry, &f.card, pass.snapshot));
+                    *drift == Drift::Unbound && wanted.is_some_and(|driver| lost.contains(&driver.module()))
+                });
+                if fell || !self.memory.kept.contains(&entry.name) {
+                    pace.lost.get_or_insert(noticed);
+                } else {
+                    pace.lose(noticed, &self.policy.breaker);
+                }
+            } else if is_whole(found, pass) {
+                if !self.memory.kept.contains(&entry.name) {
+                    self.memory.kept.insert(entry.name.clone());
+                }
+                if let Some(pace) = self.memory.pace.get_mut(&Unit::Entry(entry.name.clone())) {
+                    pace.judge(true, now, &self.policy.backoff, &self.policy.breaker);
+                }
+            }
+        }
+    }
+}
+
+/// Whether what is there of an entry is known to be as declared: a driver link that cannot be read
+/// is no drift, and no success either.
+fn is_whole(found: &Found, pass: &Pass<'_>) -> bool {
+    let readable = |address| pass.snapshot.functions.get(address).is_some_and(|f| f.driver.unreadable().is_none());
+    !found.devices.is_empty() && found.devices.iter().all(readable)
+}
+
+fn is_driver(pass: &Pass<'_>, module: &Module) -> bool {
+    module.as_str() == "vfio_pci" || pass.snapshot.variants.iter().any(|variant| variant.module == *module)
+}

@@ -1,0 +1,205 @@
+//! The plan for modules: what is missing, what a load would bind besides, what forbids it.
+
+use std::collections::BTreeSet;
+
+use super::{Keeper, Pass};
+use crate::model::guard::{self, Verdict};
+use crate::model::memory::Unit;
+use crate::model::module::{ModuleFacts, ModuleState};
+use crate::model::pace::Wait;
+use crate::model::pci::{Address, Driver, Module};
+use crate::model::plan::{About, Act, Guard, Held, Key, Plan, Step, Target};
+use crate::model::snapshot::Fact;
+
+impl Keeper {
+    /// Plans the loads of what is missing.
+    pub(super) fn decide_modules(&self, pass: &Pass<'_>, plan: &mut Plan) {
+        let mut missing = Vec::new();
+        for (module, facts) in &pass.snapshot.modules {
+            if facts.state.serves() {
+                continue;
+            }
+            match self.cannot_load(pass, module, facts) {
+                Some((guard, reason)) => hold(plan, module, guard, reason),
+                None => missing.push((module, facts)),
+            }
+        }
+        // Loading one brings what it needs; so only those that no other missing one needs.
+        let roots = missing.iter().filter(|(module, _)| !missing.iter().any(|(_, other)| other.needs.contains(module)));
+        for (module, facts) in roots {
+            self.decide_load(pass, module, facts, plan);
+        }
+    }
+
+    /// Why a missing module cannot be loaded now, whatever its devices. What it needs counts: a
+    /// need that is prohibited makes modprobe fail, and one that somebody is unloading just now
+    /// would make that command fail.
+    fn cannot_load(&self, pass: &Pass<'_>, module: &Module, facts: &ModuleFacts) -> Option<(Option<Guard>, String)> {
+        if let Some(reason) = self.hopeless(pass, module) {
+            return Some((None, reason));
+        }
+        let needs = facts.needs.iter().filter_map(|need| Some((need, pass.snapshot.modules.get(need)?)));
+        let mut all = std::iter::once((module, facts)).chain(needs);
+        all.find_map(|(one, facts)| match facts.state {
+            ModuleState::Loading | ModuleState::Unloading => Some((None, format!("{one} is {} just now", facts.state))),
+            ModuleState::Unreadable => Some((Some(Guard::Unreadable), facts.evidence.clone())),
+            _ => None,
+        })
+    }
+
+    /// Why a missing module cannot be had until something else changes, if it cannot.
+    pub(super) fn hopeless(&self, pass: &Pass<'_>, module: &Module) -> Option<String> {
+        let facts = pass.snapshot.modules.get(module).filter(|facts| !facts.state.serves())?;
+        let why = |module: &Module| {
+            let facts = pass.snapshot.modules.get(module)?;
+            if facts.state.is_terminal() {
+                return Some(format!("module {module} is {}: {}", facts.state, facts.evidence));
+            }
+            let refused = self.memory.refused.get(module).filter(|_| facts.state == ModuleState::Absent)?;
+            Some(format!("module {module} was refused: {}", refused.why))
+        };
+        let need = |need| why(need).map(|why| format!("it needs another: {why}"));
+        why(module).or_else(|| facts.needs.iter().find_map(need))
+    }
+
+    fn decide_load(&self, pass: &Pass<'_>, module: &Module, facts: &ModuleFacts, plan: &mut Plan) {
+        let now = pass.snapshot.taken;
+        if let Some(acting) = self.memory.acting.get(&Key::Modules) {
+            return hold(plan, module, None, format!("a load is under way since {}", acting.since));
+        }
+        match self.memory.pace.get(&Unit::Module(module.clone())).and_then(|pace| pace.wait(now)) {
+            Some(Wait::Backoff(until)) => {
+                return hold_until(plan, module, "the last load did not help".to_owned(), until);
+            }
+            Some(Wait::Breaker(until)) => {
+                return hold_until(plan, module, "somebody unloads it again and again".to_owned(), until);
+            }
+            None => {}
+        }
+        let coming: BTreeSet<&Module> = std::iter::once(module)
+            .chain(
+                facts
+                    .needs
+                    .iter()
+                    .filter(|need| pass.snapshot.modules.get(*need).is_some_and(|facts| !facts.state.serves())),
+            )
+            .collect();
+        let Some((binds, also)) = self.what_it_binds(pass, module, &coming, plan) else { return };
+        // Another act may be at work on what the kernel is about to bind.
+        let planned = |address| plan.acts.iter().any(|act| act.key != Key::Modules && act.functions.contains(&address));
+        let busy = binds.iter().map(|target| target.address);
+        let busy = busy.into_iter().find(|address| self.memory.acting_on(*address).is_some() || planned(*address));
+        if let Some(address) = busy {
+            return hold(plan, module, None, format!("it would bind {address}, which is being worked on"));
+        }
+        plan.also_binds.extend(also);
+        let steps = self.loads(pass, module, facts, &binds);
+        match plan.acts.iter_mut().find(|act| act.key == Key::Modules) {
+            Some(act) => {
+                act.functions.extend(binds.iter().map(|target| target.address));
+                act.steps.extend(steps);
+            }
+            None => {
+                let functions = binds.iter().map(|target| target.address).collect();
+                plan.acts.push(Act { key: Key::Modules, functions, steps });
+            }
+        }
+    }
+
+    /// One modprobe, unless an install rule on the way must not be run: then one for each module,
+    /// the needed ones first, each past its own rule.
+    fn loads(&self, pass: &Pass<'_>, module: &Module, facts: &ModuleFacts, binds: &[Target]) -> Vec<Step> {
+        let needs = || facts.needs.iter().filter_map(|need| Some((need, pass.snapshot.modules.get(need)?)));
+        let ruled = facts.install_rule.is_some() || needs().any(|(_, facts)| facts.install_rule.is_some());
+        let ignore_install = ruled && !self.policy.allow_install;
+        let mut steps = Vec::new();
+        if ignore_install {
+            // modules.dep lists the nearest first: the far ones have no unmet needs of their own.
+            for (need, facts) in needs().collect::<Vec<_>>().into_iter().rev() {
+                if !facts.state.serves() {
+                    steps.push(Step::LoadModule { module: need.clone(), ignore_install, binds: Vec::new() });
+                }
+            }
+        }
+        steps.push(Step::LoadModule { module: module.clone(), ignore_install, binds: binds.to_vec() });
+        steps
+    }
+
+    /// What the kernel will bind by itself when these modules come: declared devices, and others
+    /// that are pinned. None when one of them is held; the load then is, too.
+    fn what_it_binds(
+        &self,
+        pass: &Pass<'_>,
+        module: &Module,
+        coming: &BTreeSet<&Module>,
+        plan: &mut Plan,
+    ) -> Option<(Vec<Target>, Vec<(Address, Driver)>)> {
+        let is_driver = |module: &Module| {
+            module.as_str() == "vfio_pci" || pass.snapshot.variants.iter().any(|variant| variant.module == *module)
+        };
+        if !coming.iter().any(|module| is_driver(module)) {
+            return Some((Vec::new(), Vec::new()));
+        }
+        let pinned = match &pass.snapshot.pinned {
+            Fact::Is(pinned) => pinned,
+            Fact::Absent => return Some((Vec::new(), Vec::new())),
+            Fact::Unreadable(why) => {
+                plan.look_for_pinned = true;
+                hold(plan, module, Some(Guard::Unreadable), format!("what it would bind cannot be told: {why}"));
+                return None;
+            }
+        };
+        let (mut binds, mut also, mut held) = (Vec::new(), Vec::new(), false);
+        for (address, driver) in pinned.iter().filter(|(_, driver)| coming.contains(&driver.module())) {
+            let Some(function) = pass.snapshot.functions.get(address) else { continue };
+            // Bound meanwhile: the load changes nothing for it.
+            if !function.driver.is_absent() {
+                continue;
+            }
+            match self.pinned_verdict(pass, *address, plan) {
+                Verdict::Free => {
+                    binds.push(Target { address: *address, object: function.card.object });
+                    if !pass.found.owner.contains_key(address) {
+                        also.push((*address, driver.clone()));
+                    }
+                }
+                Verdict::LookFirst => {
+                    plan.look.insert(*address);
+                    held = true;
+                }
+                Verdict::Held(guard, reason) => {
+                    hold(plan, module, Some(guard), format!("it would bind {address}, which is held: {reason}"));
+                    held = true;
+                }
+            }
+        }
+        (!held).then_some((binds, also))
+    }
+
+    fn pinned_verdict(&self, pass: &Pass<'_>, address: Address, plan: &Plan) -> Verdict {
+        if let Some((_, fault)) = pass.found.faults.get(&address) {
+            return Verdict::Held(Guard::IdentityMismatch, fault.reason.clone());
+        }
+        if !pass.found.owner.contains_key(&address) {
+            let was_on_vfio = self.memory.on_vfio.contains_key(&address);
+            return guard::pinned_verdict(pass.snapshot, address, was_on_vfio);
+        }
+        // Declared: what its party may do was decided already.
+        let about = About::Device(address);
+        if plan.look.contains(&address) {
+            return Verdict::LookFirst;
+        }
+        match plan.held.iter().find(|held| held.about == about && held.guard.is_some()) {
+            Some(Held { guard: Some(guard), reason, .. }) => Verdict::Held(*guard, reason.clone()),
+            _ => Verdict::Free,
+        }
+    }
+}
+
+fn hold(plan: &mut Plan, module: &Module, guard: Option<Guard>, reason: String) {
+    plan.held.push(Held { about: About::Module(module.clone()), guard, reason, not_before: None });
+}
+
+fn hold_until(plan: &mut Plan, module: &Module, reason: String, until: crate::model::time::Time) {
+    plan.held.push(Held { about: About::Module(module.clone()), guard: None, reason, not_before: Some(until) });
+}

@@ -1,0 +1,54 @@
+//! What one snapshot means beside the configuration: which functions, and how they differ.
+
+use std::collections::BTreeMap;
+
+use super::Keeper;
+use crate::model::drift::{self, Drift};
+use crate::model::pci::{Address, Driver};
+use crate::model::resolve::{Resolution, resolve, wanted_driver};
+use crate::model::snapshot::Snapshot;
+
+/// One snapshot beside the configuration.
+#[derive(Debug)]
+pub struct Pass<'a> {
+    /// The snapshot.
+    pub snapshot: &'a Snapshot,
+    /// What the entries mean on it.
+    pub found: Resolution,
+    /// How declared functions differ from what was declared.
+    pub drifts: BTreeMap<Address, Drift>,
+}
+
+impl Pass<'_> {
+    /// The module without which a driver cannot take devices, while it is missing.
+    #[must_use]
+    pub fn lacks_module(&self, driver: &Driver) -> bool {
+        !self.snapshot.serves(driver)
+    }
+}
+
+impl Keeper {
+    /// Lays a snapshot beside the configuration.
+    #[must_use]
+    pub fn pass<'a>(&self, snapshot: &'a Snapshot) -> Pass<'a> {
+        let found = resolve(&self.desired, snapshot);
+        let mut drifts = BTreeMap::new();
+        for (address, index) in &found.owner {
+            let Some(function) = snapshot.functions.get(address) else { continue };
+            let wanted = self.wanted(*index, *address, snapshot);
+            let adopted = self.memory.adopted.get(address);
+            if let Some(drift) = drift::between(snapshot, function, &wanted, adopted) {
+                drifts.insert(*address, drift);
+            }
+        }
+        Pass { snapshot, found, drifts }
+    }
+
+    /// The driver that an entry wants for a function.
+    pub(super) fn wanted(&self, entry: usize, address: Address, snapshot: &Snapshot) -> Driver {
+        match (self.desired.entries.get(entry), snapshot.functions.get(&address)) {
+            (Some(entry), Some(function)) => wanted_driver(entry, &function.card, snapshot),
+            _ => Driver::vfio_pci(),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The words for how a device or an entry stands, and for the whole.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How an entry or a device stands: the first that holds, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It is not there.
+    Missing,
+    /// The selector matches too many, or two entries claim it.
+    Ambiguous,
+    /// Another card sits there.
+    Mismatch,
+    /// A write to it has not returned within its deadline.
+    Stuck,
+    /// The breaker is open: somebody undoes the repairs again and again.
+    Fighting,
+    /// A guard holds it back.
+    Held,
+    /// No repair can help.
+    Blocked,
+    /// A repair did not help; it is tried again later.
+    Failing,
+    /// A repair is under way.
+    Repairing,
+    /// It is not as declared.
+    Drifted,
+    /// Right driver, and open: a virtual machine has it. As good as ready.
+    Assigned,
+    /// Right driver, and free.
+    Ready,
+}
+
+impl State {
+    /// The word, as everything shows it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Missing => "missing",
+            State::Ambiguous => "ambiguous",
+            State::Mismatch => "mismatch",
+            State::Stuck => "stuck",
+            State::Fighting => "fighting",
+            State::Held => "held",
+            State::Blocked => "blocked",
+            State::Failing => "failing",
+            State::Repairing => "repairing",
+            State::Drifted => "drifted",
+            State::Assigned => "assigned",
+            State::Ready => "ready",
+        }
+    }
+
+    /// Whether what was declared is kept.
+    #[must_use]
+    pub fn is_good(self) -> bool {
+        matches!(self, State::Ready | State::Assigned)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How the whole stands: the worst of its parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    /// Everything declared is kept.
+    Ready,
+    /// Something is held back by a guard.
+    Held,
+    /// Something is not as declared, and vfiod works on it.
+    Degraded,
+    /// Something is not as declared, and needs a person.
+    Blocked,
+}
+
+impl Health {
+    /// The word, as everything shows it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Health::Ready => "ready",
+            Health::Held => "held",
+            Health::Degraded => "degraded",
+            Health::Blocked => "blocked",
+        }
+    }
+
+    /// What one state means for the whole.
+    #[must_use]
+    pub fn of(state: State) -> Health {
+        match state {
+            State::Ready | State::Assigned => Health::Ready,
+            State::Held => Health::Held,
+            State::Drifted | State::Repairing | State::Failing => Health::Degraded,
+            State::Missing | State::Ambiguous | State::Mismatch | State::Stuck | State::Fighting | State::Blocked => {
+                Health::Blocked
+            }
+        }
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,93 @@
+//! The public picture: how everything stands. The JSON of it only grows.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::module::ModuleState;
+use super::pci::{Address, Driver, Module};
+use super::state::{Health, State};
+use super::time::Time;
+
+/// How everything stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The worst of the parts.
+    pub health: Health,
+    /// The entries, by name.
+    pub entries: BTreeMap<String, Standing>,
+    /// The declared functions, by address.
+    pub devices: BTreeMap<Address, DeviceStatus>,
+    /// The required modules, by name.
+    pub modules: BTreeMap<Module, ModuleStatus>,
+}
+
+/// How one thing stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// In one word.
+    pub state: State,
+    /// Why, in a sentence; empty when there is nothing to say.
+    pub reason: String,
+    /// Since when it is lost, while it is.
+    pub lost: Option<Time>,
+    /// When it is tried again, where time is what it waits for.
+    pub not_before: Option<Time>,
+}
+
+/// How a declared function stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// The entry that declares it.
+    pub entry: String,
+    /// How it stands.
+    #[serde(flatten)]
+    pub standing: Standing,
+    /// The driver it is on.
+    pub driver: Option<Driver>,
+    /// The driver it should be on.
+    pub wanted: Driver,
+    /// Its group.
+    pub group: Option<u32>,
+}
+
+/// How a required module stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleStatus {
+    /// Its state.
+    pub state: ModuleState,
+    /// Why, in a sentence; empty when there is nothing to say.
+    pub reason: String,
+    /// Whether nothing that vfiod can do will bring it.
+    pub blocked: bool,
+    /// Whether a load of it has not returned within its deadline.
+    pub stuck: bool,
+    /// Whether the breaker is open for it.
+    pub fighting: bool,
+    /// How often in a row loading it did not help.
+    pub failures: u32,
+    /// Since when it is lost, while it is.
+    pub lost: Option<Time>,
+    /// When it is tried again, where time is what it waits for.
+    pub not_before: Option<Time>,
+}
+
+impl Status {
+    /// One line for `systemctl status`: the health, and how many of what.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut counts: BTreeMap<State, usize> = BTreeMap::new();
+        for standing in self.entries.values() {
+            *counts.entry(standing.state).or_default() += 1;
+        }
+        let entries = counts.iter().rev().map(|(state, count)| format!("{count} {state}"));
+        let modules = self.modules.iter().filter(|(_, module)| !module.state.serves());
+        let modules = modules.map(|(name, module)| format!("{name} {}", module.state));
+        let parts: Vec<String> = entries.chain(modules).collect();
+        if parts.is_empty() {
+            format!("{}: nothing is declared", self.health)
+        } else {
+            format!("{}: {}", self.health, parts.join(", "))
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! `vfiod run`: the settings, the lock, the signals, the machine, and the loop over them.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, IsTerminal};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use futures_util::StreamExt;
+use nix::fcntl::{Flock, FlockArg};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook_tokio::Signals;
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::notify::Systemd;
+use super::store::Disk;
+use super::tell::Journal;
+use super::watch::{Request, Watch};
+use crate::config::{self, Settings};
+use crate::host::kernel;
+use crate::host::live::Live;
+use crate::host::root::Root;
+use crate::names;
+
+/// What the environment says, read once by the program.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    /// `RUNTIME_DIRECTORY`: the first of them.
+    pub run: Option<PathBuf>,
+    /// `STATE_DIRECTORY`: the first of them.
+    pub state: Option<PathBuf>,
+    /// Whether standard error leads to the journal (`JOURNAL_STREAM`).
+    pub journal: bool,
+    /// `VFIOD_LOG`: error, warn, info (the default), debug or trace.
+    pub level: Option<String>,
+}
+
+/// Why `vfiod run` ended at once.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(String),
+    /// Another one is at work.
+    #[error("another vfiod is running on this machine (it has locked {})", .0.display())]
+    Running(PathBuf),
+    /// The system refused something that it cannot run without.
+    #[error("{op} {}: {source}", path.display())]
+    System {
+        /// What was tried.
+        op: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The answer.
+        source: io::Error,
+    },
+}
+
+impl Failure {
+    /// The exit status that stands for it.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        match self {
+            Failure::Config(_) => names::exit::CONFIG,
+            Failure::Running(_) => names::exit::RUNNING,
+            Failure::System { .. } => names::exit::FAILURE,
+        }
+    }
+}
+
+fn system(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Failure {
+    let path = path.to_owned();
+    move |source| Failure::System { op, path, source }
+}
+
+/// Watches until it is told to stop.
+///
+/// # Errors
+/// When the configuration is wrong, another vfiod runs, or the system lets it not begin.
+pub fn run(file: Option<PathBuf>, environment: &Environment) -> Result<(), Failure> {
+    log(environment);
+    let settings = read(file.as_deref()).map_err(Failure::Config)?;
+    let run = environment.run.clone().unwrap_or_else(|| PathBuf::from(names::path::RUN));
+    let state = environment.state.clone().unwrap_or_else(|| PathBuf::from(names::path::STATE));
+    // Only the lock is needed to begin; a state directory that cannot be had is told by the store.
+    DirBuilder::new().recursive(true).mode(0o755).create(&run).map_err(system("create directory", &run))?;
+    let _ = DirBuilder::new().recursive(true).mode(0o700).create(&state);
+    let _lock = lock(&run.join("lock"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(system("start the runtime in", &run))?;
+    runtime.block_on(watch(file, settings, &run, state))
+}
+
+async fn watch(file: Option<PathBuf>, settings: Settings, run: &Path, state: PathBuf) -> Result<(), Failure> {
+    let root = Root::live();
+    let boot = kernel::boot_id(&root).map_err(system("read", Path::new("the boot id")))?;
+    let host = Live::new(root, run, &boot, settings.watch.uevents).map_err(system("watch the kernel from", run))?;
+    let (ask, requests) = mpsc::channel(8);
+    let signals = Signals::new([SIGHUP, SIGTERM, SIGINT]).map_err(system("receive signals in", run))?;
+    tokio::spawn(listen(signals, file, ask));
+    let store = Disk::new(run.to_owned(), state, boot);
+    let watch = Watch::new(settings, host, Journal, store, Systemd, requests);
+    watch.watchdog(sd_notify::watchdog_enabled()).run().await;
+    Ok(())
+}
+
+/// Turns signals into requests. It lives as long as the loop, so that none is lost between two.
+async fn listen(mut signals: Signals, file: Option<PathBuf>, ask: mpsc::Sender<Request>) {
+    while let Some(signal) = signals.next().await {
+        let request = match signal {
+            SIGHUP => Request::Reload(read(file.as_deref()).map(Box::new)),
+            _ => Request::Stop,
+        };
+        if ask.send(request).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn read(file: Option<&Path>) -> Result<Settings, String> {
+    config::load(Path::new("/"), file).map_err(|errors| errors.to_string().trim_end().to_owned())
+}
+
+/// One vfiod a machine: taken before the first write, given back by the kernel when it ends.
+fn lock(path: &Path) -> Result<Flock<File>, Failure> {
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(system("open lock", path))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+        nix::Error::EWOULDBLOCK => Failure::Running(path.to_owned()),
+        error => system("lock", path)(error.into()),
+    })
+}
+
+/// Structured entries for the journal where systemd started us, readable lines elsewhere.
+fn log(environment: &Environment) {
+    let level = environment.level.as_deref().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
+    let registry = tracing_subscriber::registry().with(level);
+    if environment.journal
+        && let Ok(journal) = tracing_journald::layer()
+    {
+        let layer = journal.with_field_prefix(None).with_syslog_identifier(names::PROGRAM.to_owned());
+        let _ = registry.with(layer).try_init();
+        return;
+    }
+    // On a terminal only the sentence: the fields are for machines.
+    let sentence = tracing_subscriber::fmt::format::debug_fn(|to, field, value| match field.name() {
+        "message" => write!(to, "{value:?}"),
+        _ => Ok(()),
+    });
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .fmt_fields(sentence);
+    let _ = registry.with(layer).try_init();
+}

@@ -1,0 +1,52 @@
+#!/bin/bash
+# A process that is not root has a device open; an outsider's unbind hangs on it; an actor of our own is stuck.
+. /lab/common.sh
+reset_host
+configure <<'TOML'
+[watch]
+override_interval = "2s"
+[repair]
+breaker = { incidents = 1000 }
+[device.held]
+address = "0000:01:00.0"
+[device.other]
+address = "0000:00:03.0"
+TOML
+start_vfiod
+ok 'ready' wait_for 60 says '2 ready'
+
+holder=$(hold_as_user 01:00.0 labuser)
+ok 'open by somebody: assigned' wait_for 60 says '1 assigned'
+trace_writes_start
+echo >"$(pci 01:00.0)/driver_override"
+ok 'its override is cleared while it is open: held' wait_for 60 says '1 held'
+ok 'the holder is named' eval "field VFIOD_CAUSE MESSAGE_ID=$MSG_HELD VFIOD_DEVICE=0000:01:00.0 | grep -q 'in-use: .*python3'"
+ok 'nothing is written while it is open' untouched 01:00.0
+release "$holder"
+ok 'it is pinned again once it is closed' wait_for 60 eval '[[ $(override_of 01:00.0) == vfio-pci ]]'
+wait_for 30 says '2 ready'
+
+# An outsider's unbind hangs on it.
+holder=$(hold_as_user 01:00.0 labuser)
+wait_for 60 says '1 assigned'
+mark
+trace_writes_off
+trace_writes_start
+(unbind 01:00.0) & outsider=$!
+ok "an outsider's unbind hangs: held" wait_for 60 says '1 held'
+ok 'being released: told' eval "field VFIOD_CAUSE MESSAGE_ID=$MSG_HELD VFIOD_DEVICE=0000:01:00.0 | grep -qE 'being-released|unreadable'"
+echo "# $(field VFIOD_CAUSE MESSAGE_ID="$MSG_HELD" VFIOD_DEVICE=0000:01:00.0)"
+ok 'the outsider hangs still' kill -0 "$outsider"
+unbind 00:03.0
+ok 'another device is repaired meanwhile' wait_for 60 has_driver 00:03.0 vfio-pci
+# Longer than the watchdog's period.
+sleep 35
+ok 'the daemon lives through its watchdog' eval '[[ $(systemctl show -p NRestarts --value vfiod) == 0 ]] && is_active'
+ok 'nothing is written to it' untouched 01:00.0
+release "$holder"
+wait "$outsider"
+ok 'the holder leaves: back' wait_for 60 has_driver 01:00.0 vfio-pci
+ok 'ready again' wait_for 30 says '2 ready'
+
+stop_vfiod
+finish

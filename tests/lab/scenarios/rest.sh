@@ -1,0 +1,97 @@
+#!/bin/bash
+# At rest: no write, no child but the override's reader at its interval, one pass an interval, little memory, little time.
+. /lab/common.sh
+reset_host
+create_vfs 7
+configure <<'TOML'
+[watch]
+interval = "1s"
+override_interval = "30s"
+[device.nic0]
+address = "0000:01:00.0"
+[device.nic1]
+address = "0000:00:03.0"
+[device.slot]
+address = "0000:00:04"
+[device.two]
+address = "0000:05:00"
+[device.bridge-a]
+address = "0000:04:01.0"
+[device.bridge-b]
+address = "0000:04:02.0"
+[device.vfs]
+pf = "0000:02:00.0"
+vf = "0-6"
+TOML
+start_vfiod
+ok 'ready' wait_for 120 says 'ready: 7 ready'
+declared='0000:01:00.0 0000:00:03.0 0000:00:04.0 0000:00:04.1 0000:05:00.0 0000:05:00.1 0000:04:01.0 0000:04:02.0'
+for n in 1 2 3 4 5 6 7; do declared+=" 0000:02:00.$n"; done
+sleep 3
+pid=$(main_pid)
+on_cpu() { cut -d' ' -f1 "/proc/$pid/schedstat"; }
+execs() { grep -c sched_process_exec "$lab_trace/trace"; }
+
+at_rest() { # NAME SECONDS: figures of that long a rest
+    trace_writes_start
+    echo 'filename ~ "*vfiod*" || filename ~ "*exe" || filename ~ "*modprobe*"' >"$lab_trace/events/sched/sched_process_exec/filter"
+    echo 1 >"$lab_trace/events/sched/sched_process_exec/enable"
+    mark
+    local before after
+    before=$(on_cpu)
+    sleep "$2"
+    after=$(on_cpu)
+    local children written
+    children=$(execs)
+    written=$(all_ours)
+    trace_writes_off
+    # As many rounds as passes, so that both are as cold: the caches of a busy loop are not those of one pass a second.
+    local yard pass
+    # shellcheck disable=SC2086 # a list of addresses
+    yard=$(for _ in $(seq 20); do /lab/with/read-links 1 $declared 2>/dev/null; sleep 0.2; done | sort -n | sed -n 10p)
+    pass=$(((after - before) / $2))
+    echo "# $1: $((pass / 1000)) us of processor time a pass, reading the same links $((yard / 1000)) us, ratio $((pass * 100 / yard)) %"
+    ok "$1: no write" test -z "$written"
+    ok "$1: no child but the override's reader" test "$children" -le $(($2 / 30 + 1))
+    ok "$1: nothing is told" test "$(count)" -eq 0
+    ok "$1: a pass costs at most twice the reading" test "$pass" -le $((2 * yard))
+}
+at_rest 'at rest' 60
+echo "# resident: $(awk '/VmRSS/ { print $2 }' "/proc/$pid/status") kB"
+ok 'at most 8 MiB are resident' test "$(awk '/VmRSS/ { print $2 }' "/proc/$pid/status")" -le 8192
+
+python3 - <<'PY' &
+import os, signal
+for _ in range(1000):
+    if os.fork() == 0:
+        keep = [os.open("/dev/null", os.O_RDONLY) for _ in range(50)]
+        signal.pause()
+signal.pause()
+PY
+crowd=$!
+wait_for 60 eval '(( $(ls -d /proc/[0-9]* | wc -l) > 1000 ))'
+sleep 2
+at_rest 'with 1,000 processes of 50 open files' 60
+kill -- "$crowd" 2>/dev/null
+pkill -P "$crowd"
+
+# How many passes: each reads /proc/modules once.
+timeout 20 strace -f -qq -e trace=openat -o /run/lab/strace -p "$pid"
+passes=$(grep -c '"/proc/modules"' /run/lab/strace)
+echo "# $passes passes in 20 s at an interval of 1 s"
+ok 'at most one pass an interval' test "$passes" -le 21
+ok 'and it does pass' test "$passes" -ge 15
+
+# A storm of events makes a few passes.
+timeout 10 strace -f -qq -e trace=openat -o /run/lab/strace -p "$pid" &
+sleep 2
+for _ in $(seq 200); do
+    printf 'change\n%.0s' $(seq 50) | while read -r action; do echo "$action" >"$(pci 00:0c.0)/uevent"; done
+done
+wait
+passes=$(grep -c '"/proc/modules"' /run/lab/strace)
+echo "# $passes passes in 10 s under a storm of 10,000 events"
+ok 'a storm of events makes a few passes' test "$passes" -le 25
+ok 'and it is ready still' says 'ready: 7 ready'
+stop_vfiod
+finish

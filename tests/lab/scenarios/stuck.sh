@@ -1,0 +1,47 @@
+#!/bin/bash
+# An actor of vfiod's own does not come back: it counts as stuck, a restart does not wait for it, begins no second write, and takes
+# its outcome over.
+. /lab/common.sh
+reset_host
+bind_vfio 01:00.0
+modprobe -r vfio_pci
+# The kernel's own blocking calls need a device that is in use, which the guards leave alone; a modprobe that hangs in somebody's
+# install rule blocks the same way, and can be let go.
+mkfifo /run/lab/gate
+cat >/etc/modprobe.d/lab.conf <<'RULE'
+install vfio_pci read line < /run/lab/gate; /sbin/modprobe --ignore-install vfio_pci
+RULE
+configure <<'TOML'
+[modules]
+allow_install = true
+[repair]
+deadline = "3s"
+[device.nic0]
+address = "0000:01:00.0"
+[device.other]
+address = "0000:00:03.0"
+TOML
+start_vfiod
+actors() { pgrep -c vfiod-act; }
+ok 'past its deadline the write counts as stuck' wait_for 60 told MESSAGE_ID="$MSG_STUCK" VFIOD_MODULE=vfio_pci
+is 'one alert' "$(count MESSAGE_ID="$MSG_STUCK" VFIOD_MODULE=vfio_pci)" 1
+is 'one actor is at work' "$(actors)" 1
+actor=$(pgrep vfiod-act)
+before=$(now_ms)
+systemctl restart vfiod
+took=$(($(now_ms) - before))
+echo "# systemctl restart vfiod took $took ms with a stuck actor"
+ok 'systemctl restart takes under 2 s' test "$took" -lt 2000
+ok 'the new one says that it takes the write over' wait_for 20 told MESSAGE_ID="$MSG_ADOPTED"
+is 'it is the same actor' "$(pgrep vfiod-act)" "$actor"
+kill -9 "$(main_pid)"
+wait_for 20 is_active
+sleep 3
+is 'also after a crash no second write is begun' "$(pgrep vfiod-act)" "$actor"
+mark
+echo go >/run/lab/gate
+ok 'it returns: the module is live and the pinned device bound' wait_for 60 eval 'module_live vfio_pci && has_driver 01:00.0 vfio-pci'
+ok 'and the rest is done' wait_for 60 says '2 ready'
+ok 'no actor is left' wait_for 20 eval '! pgrep vfiod-act'
+stop_vfiod
+finish

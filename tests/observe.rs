@@ -1,0 +1,395 @@
+//! Snapshots of fake machines.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use common::tree::{Device, MODULES_DEP, NIC, RELEASE, Tree};
+use vfiod::host::observe::Observer;
+use vfiod::host::port::Scope;
+use vfiod::host::root::Root;
+use vfiod::model::desired::{Desired, Entry, Identity, Keep, Select, VfRange, Wanted};
+use vfiod::model::module::ModuleState;
+use vfiod::model::pci::{Address, Module};
+use vfiod::model::policy::Policy;
+use vfiod::model::snapshot::{Fact, Function, Snapshot};
+use vfiod::model::time::Time;
+
+static NOTHING: BTreeSet<Address> = BTreeSet::new();
+
+fn scope<'a>(desired: &'a Desired, policy: &'a Policy, needs_vfio: bool) -> Scope<'a> {
+    Scope { desired, policy, needs_vfio, besides: &NOTHING }
+}
+
+fn address(text: &str) -> Address {
+    text.parse().unwrap()
+}
+
+fn module(text: &str) -> Module {
+    text.parse().unwrap()
+}
+
+fn entry(select: Select) -> Entry {
+    Entry {
+        name: "it".to_owned(),
+        select,
+        identity: Identity::default(),
+        driver: Wanted::Named("vfio-pci".parse().unwrap()),
+        whole_group: false,
+        allow: BTreeSet::new(),
+    }
+}
+
+fn by_address(text: &str) -> Entry {
+    entry(Select { address: Some(address(text)), ..Select::default() })
+}
+
+fn desired(entries: Vec<Entry>) -> Desired {
+    Desired { modules: Keep::Auto, entries }
+}
+
+struct Look {
+    observer: Observer,
+    now: Time,
+}
+
+impl Look {
+    fn at(tree: &Tree) -> Look {
+        Look { observer: Observer::new(Root::trusted(tree.path())), now: Time::BOOT }
+    }
+
+    fn observe(&mut self, desired: &Desired) -> Snapshot {
+        self.now = self.now + Duration::from_secs(5);
+        self.observer.observe(scope(desired, &Policy::default(), false), self.now)
+    }
+}
+
+fn observe(tree: &Tree, entries: Vec<Entry>) -> Snapshot {
+    Look::at(tree).observe(&desired(entries))
+}
+
+fn addresses(snapshot: &Snapshot) -> Vec<String> {
+    snapshot.functions.keys().map(ToString::to_string).collect()
+}
+
+fn function<'s>(snapshot: &'s Snapshot, text: &str) -> &'s Function {
+    &snapshot.functions[&address(text)]
+}
+
+#[test]
+fn a_declared_device_is_seen_with_its_card_links_and_group() {
+    let tree = Tree::new();
+    tree.add_device(Device { driver: Some("vfio-pci"), group: Some(0), ..NIC });
+    tree.set_attribute(NIC.address, "boot_vga", "1\n");
+    let snapshot = observe(&tree, vec![by_address(NIC.address)]);
+    let nic = function(&snapshot, NIC.address);
+    assert_eq!(nic.driver, Fact::Is("vfio-pci".parse().unwrap()));
+    assert_eq!(nic.group, Fact::Is(0));
+    assert_eq!(nic.card.ids.to_string(), "8086:10d3");
+    assert_eq!(nic.card.subsystem, Fact::Is("8086:0001".parse().unwrap()));
+    assert_eq!(nic.card.path.to_string(), NIC.address);
+    assert!(nic.card.boot_vga && !nic.card.bridge);
+    assert!(nic.pin.unreadable().is_some() && nic.card.serial.unreadable().is_some());
+    let group = &snapshot.groups[&0];
+    assert_eq!((group.node.clone(), group.members.len()), (Fact::Is(()), 1));
+    assert_eq!(snapshot.autoprobe, Fact::Is(true));
+    assert!(snapshot.pinned.unreadable().is_some());
+}
+
+#[test]
+fn an_absent_device_is_not_in_the_snapshot() {
+    let tree = Tree::new();
+    assert!(observe(&tree, vec![by_address(NIC.address)]).functions.is_empty());
+}
+
+#[test]
+fn members_of_a_group_come_with_it_and_platform_devices_by_name() {
+    let tree = Tree::new();
+    tree.add_device(Device { group: Some(7), ..NIC });
+    tree.add_device(Device { address: "0000:00:04.0", driver: Some("e1000e"), group: Some(7), ..NIC });
+    tree.set("sys/kernel/iommu_groups/7/devices/fd800000.smmu", "");
+    let snapshot = observe(&tree, vec![by_address(NIC.address)]);
+    assert_eq!(addresses(&snapshot), ["0000:00:03.0", "0000:00:04.0"]);
+    assert_eq!(snapshot.groups[&7].others, BTreeSet::from(["fd800000.smmu".to_owned()]));
+    assert_eq!(snapshot.groups[&7].node, Fact::Absent);
+}
+
+#[test]
+fn what_is_on_vfio_is_seen_without_being_declared() {
+    let tree = Tree::new();
+    tree.module_file("modules.alias", "alias vfio_pci:v000015B3d0000101Esv*sd*bc*sc*i* mlx5_vfio_pci\n");
+    tree.add_module_line("mlx5_vfio_pci 16384 0 - Live 0x0");
+    tree.add_device(Device { driver: Some("vfio-pci"), group: Some(1), ..NIC });
+    tree.add_device(Device { address: "0000:00:04.0", driver: Some("mlx5_vfio_pci"), group: Some(2), ..NIC });
+    tree.add_device(Device { address: "0000:00:05.0", driver: Some("e1000e"), group: Some(3), ..NIC });
+    let snapshot = observe(&tree, vec![]);
+    assert_eq!(addresses(&snapshot), ["0000:00:03.0", "0000:00:04.0"]);
+    assert_eq!(snapshot.variants.len(), 1);
+    assert_eq!(snapshot.modules[&module("vfio_pci")].state, ModuleState::Live);
+}
+
+#[test]
+fn a_slot_means_all_its_functions() {
+    let tree = Tree::new();
+    for (function, group) in [("0000:00:05.0", 5), ("0000:00:05.1", 6), ("0000:00:06.0", 7)] {
+        tree.add_device(Device { address: function, group: Some(group), ..NIC });
+    }
+    let select = Select { slot: Some("0000:00:05".parse().unwrap()), ..Select::default() };
+    assert_eq!(addresses(&observe(&tree, vec![entry(select)])), ["0000:00:05.0", "0000:00:05.1"]);
+}
+
+#[test]
+fn a_bridge_path_leads_to_the_function_wherever_buses_are_numbered_and_never_to_a_vf() {
+    let tree = Tree::new();
+    tree.add_device(Device { address: "0000:00:1c.0", class: 0x06_04_00, ..NIC });
+    tree.add_device(Device { address: "0000:03:00.0", below: Some("0000:00:1c.0"), ..NIC });
+    tree.add_device(Device { address: "0000:03:01.0", below: Some("0000:00:1c.0"), ..NIC });
+    tree.add_device(Device { address: "0000:04:00.0", below: Some("0000:00:1c.0"), ..NIC });
+    tree.make_vf("0000:03:00.0", 0, "0000:04:00.0");
+    let select = Select { path: Some("0000:00:1c.0/00.0".parse().unwrap()), ..Select::default() };
+    let snapshot = observe(&tree, vec![entry(select)]);
+    assert_eq!(addresses(&snapshot), ["0000:03:00.0"]);
+    let card = &function(&snapshot, "0000:03:00.0").card;
+    assert_eq!(card.path.to_string(), "0000:00:1c.0/00.0");
+}
+
+#[test]
+fn a_domain_of_five_digits_behind_vmd_is_reached_by_its_own_path() {
+    let tree = Tree::new();
+    tree.add_device(Device { address: "0000:00:0e.0", class: 0x01_04_00, ..NIC });
+    tree.add_device(Device { address: "10000:e0:06.0", class: 0x06_04_00, ..NIC });
+    tree.add_device(Device { address: "10000:e1:00.0", below: Some("10000:e0:06.0"), ..NIC });
+    let select = Select { path: Some("10000:e0:06.0/00.0".parse().unwrap()), ..Select::default() };
+    assert_eq!(addresses(&observe(&tree, vec![entry(select)])), ["10000:e1:00.0"]);
+}
+
+#[test]
+fn virtual_functions_are_seen_as_they_come_and_go() {
+    let tree = Tree::new();
+    let (pf, vf) = ("0000:00:03.0", "0000:00:03.1");
+    tree.add_device(NIC);
+    tree.set_attribute(pf, "sriov_totalvfs", "8\n");
+    let range = VfRange { pf: address(pf), first: 0, last: 3 };
+    let desired = desired(vec![entry(Select { vf: Some(range), ..Select::default() })]);
+    let mut look = Look::at(&tree);
+    assert_eq!(addresses(&look.observe(&desired)), [pf]);
+    tree.add_device(Device { address: vf, ..NIC });
+    tree.make_vf(pf, 1, vf);
+    let snapshot = look.observe(&desired);
+    assert_eq!(addresses(&snapshot), [pf, vf]);
+    assert_eq!(function(&snapshot, pf).vfs, BTreeMap::from([(1, address(vf))]));
+    assert_eq!(function(&snapshot, vf).card.physfn, Some(address(pf)));
+    tree.remove_vf(pf, 1, vf);
+    let snapshot = look.observe(&desired);
+    assert!(function(&snapshot, pf).vfs.is_empty());
+}
+
+#[test]
+fn another_card_at_the_address_is_another_object() {
+    let tree = Tree::new();
+    tree.add_device(NIC);
+    let desired = desired(vec![by_address(NIC.address)]);
+    let mut look = Look::at(&tree);
+    let before = look.observe(&desired);
+    let same = look.observe(&desired);
+    assert!(std::sync::Arc::ptr_eq(&function(&before, NIC.address).card, &function(&same, NIC.address).card));
+    tree.remove_device(NIC.address);
+    // Takes the inode, so that the new card has another one, as in sysfs.
+    tree.set("sys/devices/pci0000:00/other/file", "");
+    tree.add_device(Device { ids: "10de:2684", ..NIC });
+    let after = look.observe(&desired);
+    assert_eq!(function(&after, NIC.address).card.ids.to_string(), "10de:2684");
+}
+
+#[test]
+fn a_remembered_pin_is_shown_for_its_object_only() {
+    let tree = Tree::new();
+    tree.add_device(NIC);
+    let desired = desired(vec![by_address(NIC.address)]);
+    let mut look = Look::at(&tree);
+    let object = function(&look.observe(&desired), NIC.address).card.object;
+    let pin = Fact::Is("vfio-pci".parse().unwrap());
+    look.observer.remember_pins(BTreeMap::from([(address(NIC.address), (object, pin.clone()))]));
+    assert_eq!(function(&look.observe(&desired), NIC.address).pin, pin);
+    look.observer.remember_pins(BTreeMap::from([(address(NIC.address), (object + 1, pin))]));
+    assert!(function(&look.observe(&desired), NIC.address).pin.unreadable().is_some());
+}
+
+#[test]
+fn a_serial_number_is_read_only_where_one_is_declared() {
+    let tree = Tree::new();
+    tree.add_device(NIC);
+    let mut config = vec![0_u8; 4096];
+    config[0x100..0x10c].copy_from_slice(&[3, 0, 1, 0, 0x56, 0x34, 0x12, 0xff, 0xff, 0, 0x54, 0x52]);
+    std::fs::write(tree.path().join("sys/bus/pci/devices/0000:00:03.0/config"), config).unwrap();
+    let mut declared = by_address(NIC.address);
+    assert!(function(&observe(&tree, vec![declared.clone()]), NIC.address).card.serial.unreadable().is_some());
+    declared.identity.serial = Some("52-54-00-ff-ff-12-34-56".to_owned());
+    let snapshot = observe(&tree, vec![declared]);
+    assert_eq!(function(&snapshot, NIC.address).card.serial, Fact::Is("52-54-00-ff-ff-12-34-56".to_owned()));
+}
+
+#[test]
+fn what_cannot_be_read_is_there_and_unreadable() {
+    let tree = Tree::new();
+    tree.add_device(Device { group: Some(1), ..NIC });
+    tree.set_attribute(NIC.address, "vendor", "garbage\n");
+    let snapshot = observe(&tree, vec![by_address(NIC.address)]);
+    let why = function(&snapshot, NIC.address).driver.unreadable().unwrap();
+    assert_eq!(why, "read /sys/bus/pci/devices/0000:00:03.0/vendor: it makes no sense");
+    tree.set_attribute(NIC.address, "vendor", "0x8086\n");
+    std::fs::write(tree.path().join("sys/bus/pci/devices/0000:00:03.0/driver"), "").unwrap();
+    tree.remove("sys/kernel/iommu_groups/1/devices");
+    let snapshot = observe(&tree, vec![by_address(NIC.address)]);
+    let nic = function(&snapshot, NIC.address);
+    assert!(nic.driver.unreadable().unwrap().starts_with("read link /sys/bus/pci/devices/0000:00:03.0/driver: "));
+    assert!(nic.group.unreadable().unwrap().starts_with("list /sys/kernel/iommu_groups/1/devices: "));
+}
+
+#[test]
+fn a_member_that_is_off_the_bus_and_still_in_the_group_makes_the_group_doubtful() {
+    let tree = Tree::new();
+    tree.add_device(Device { group: Some(7), ..NIC });
+    tree.set("sys/kernel/iommu_groups/7/devices/0000:00:04.0", "");
+    let snapshot = observe(&tree, vec![by_address(NIC.address)]);
+    let group = &function(&snapshot, NIC.address).group;
+    assert_eq!(group.unreadable(), Some("group 7: 0000:00:04.0 is being removed"));
+    assert_eq!(snapshot.groups[&7].members.len(), 1);
+}
+
+#[test]
+fn modules_are_required_once_something_needs_them() {
+    let tree = Tree::new();
+    let mut observer = Observer::new(Root::trusted(tree.path()));
+    let nothing = Desired::default();
+    let policy = Policy::default();
+    assert!(observer.observe(scope(&nothing, &policy, false), Time::BOOT).modules.is_empty());
+    let names = |snapshot: &Snapshot| snapshot.modules.keys().map(ToString::to_string).collect::<Vec<_>>();
+    let all = ["irqbypass", "vfio", "vfio_iommu_type1", "vfio_pci", "vfio_pci_core", "vfio_virqfd"];
+    assert_eq!(names(&observer.observe(scope(&nothing, &policy, true), Time::BOOT)), all);
+    let listed = Desired { modules: Keep::List(vec![module("vfio_pci"), module("kvmgt")]), entries: vec![] };
+    let snapshot = observer.observe(scope(&listed, &policy, false), Time::BOOT);
+    assert_eq!(snapshot.modules[&module("kvmgt")].state, ModuleState::NotInstalled);
+    tree.add_device(NIC);
+    let snapshot = observer.observe(scope(&desired(vec![by_address(NIC.address)]), &policy, false), Time::BOOT);
+    assert_eq!(names(&snapshot), all);
+}
+
+#[test]
+fn the_module_of_the_best_variant_driver_is_required_for_auto() {
+    let tree = Tree::new();
+    tree.module_file("modules.alias", "alias vfio_pci:v00008086d000010D3sv*sd*bc*sc*i* e1000e_vfio_pci\n");
+    let dep = "kernel/drivers/net/e1000e.ko:\nkernel/drivers/vfio/pci/e1000e-vfio-pci.ko: kernel/drivers/net/e1000e.ko kernel/drivers/vfio/pci/vfio-pci-core.ko\n";
+    tree.module_file("modules.dep", &format!("{MODULES_DEP}{dep}"));
+    tree.add_device(NIC);
+    let mut declared = by_address(NIC.address);
+    assert!(!observe(&tree, vec![declared.clone()]).modules.contains_key(&module("e1000e_vfio_pci")));
+    declared.driver = Wanted::Auto;
+    let snapshot = observe(&tree, vec![declared]);
+    for name in ["e1000e_vfio_pci", "e1000e"] {
+        assert_eq!(snapshot.modules[&module(name)].state, ModuleState::Absent, "{name}");
+    }
+}
+
+#[test]
+fn everything_unloaded_is_absent_and_nothing_of_it_not_installed() {
+    let tree = Tree::new();
+    for name in ["vfio_pci", "vfio_pci_core", "vfio_virqfd", "vfio_iommu_type1", "vfio", "irqbypass"] {
+        tree.unload(name);
+    }
+    let snapshot = observe(&tree, vec![by_address(NIC.address)]);
+    assert_eq!(snapshot.modules.len(), 6);
+    for (name, facts) in &snapshot.modules {
+        assert_eq!(facts.state, ModuleState::Absent, "{name}: {}", facts.evidence);
+    }
+}
+
+#[test]
+fn evidence_is_read_again_when_it_changes_and_its_stamp_changes_with_it() {
+    let tree = Tree::new();
+    tree.add_device(NIC);
+    let desired = desired(vec![by_address(NIC.address)]);
+    let mut look = Look::at(&tree);
+    let state = |look: &mut Look| {
+        let facts = look.observe(&desired).modules[&module("vfio_pci")].clone();
+        (facts.state, facts.stamp)
+    };
+    let (live, at_rest) = state(&mut look);
+    assert_eq!(live, ModuleState::Live);
+    tree.unload("vfio_pci");
+    assert_eq!(state(&mut look), (ModuleState::Absent, at_rest));
+    tree.set("etc/modprobe.d/no.conf", "blacklist vfio-pci\n");
+    let (prohibited, stamp) = state(&mut look);
+    assert_eq!(prohibited, ModuleState::Prohibited);
+    assert_ne!(stamp, at_rest);
+    assert_eq!(state(&mut look), (ModuleState::Prohibited, stamp));
+    tree.remove("etc/modprobe.d/no.conf");
+    assert_eq!(state(&mut look).0, ModuleState::Absent);
+    tree.lose_module_tree();
+    let (missing, stamp) = state(&mut look);
+    assert_eq!(missing, ModuleState::TreeMissing);
+    tree.module_file("modules.dep", MODULES_DEP);
+    let (absent, after) = state(&mut look);
+    assert_eq!(absent, ModuleState::Absent);
+    assert_ne!(stamp, after);
+    tree.set("proc/sys/kernel/modules_disabled", "1\n");
+    assert_eq!(state(&mut look).0, ModuleState::Prohibited);
+}
+
+#[test]
+fn at_rest_no_evidence_but_proc_modules_is_read() {
+    let tree = Tree::new();
+    tree.add_device(NIC);
+    let desired = desired(vec![by_address(NIC.address)]);
+    let mut look = Look::at(&tree);
+    let before = look.observe(&desired);
+    tree.remove("lib");
+    tree.remove("proc/sys");
+    tree.remove("proc/cmdline");
+    assert_eq!(look.observe(&desired).modules, before.modules);
+    look.observer.forget();
+    assert_ne!(look.observe(&desired).modules, before.modules);
+}
+
+#[test]
+fn built_in_vfio_is_witnessed_without_any_file() {
+    let tree = Tree::new();
+    tree.set("proc/modules", "kvm 1 0 - Live 0x0\n");
+    tree.set("sys/module/vfio_iommu_type1/parameters/dma_entry_limit", "65535\n");
+    tree.lose_module_tree();
+    tree.add_device(Device { driver: Some("vfio-pci"), group: Some(1), ..NIC });
+    let snapshot = observe(&tree, vec![by_address(NIC.address)]);
+    for facts in snapshot.modules.values() {
+        assert_eq!(facts.state, ModuleState::Builtin, "{}", facts.evidence);
+    }
+}
+
+#[test]
+fn a_hostile_tree_gives_the_same_snapshot_and_its_links_lead_nowhere() {
+    let tree = Tree::new();
+    tree.add_device(Device { driver: Some("vfio-pci"), group: Some(4), ..NIC });
+    tree.make_vf(NIC.address, 0, NIC.address);
+    let desired = desired(vec![by_address(NIC.address)]);
+    let trusted = Look::at(&tree).observe(&desired);
+    let mut hostile = Observer::new(Root::hostile(tree.path()).unwrap());
+    let snapshot = hostile.observe(scope(&desired, &Policy::default(), false), trusted.taken);
+    assert_eq!(snapshot, trusted);
+    tree.remove("proc/modules");
+    std::os::unix::fs::symlink("/proc/self/environ", tree.path().join("proc/modules")).unwrap();
+    std::os::unix::fs::symlink("0000:00:09.0", tree.path().join("sys/bus/pci/devices/0000:00:09.0")).unwrap();
+    let looping = self::desired(vec![by_address("0000:00:09.0")]);
+    let snapshot = hostile.observe(scope(&looping, &Policy::default(), false), Time::BOOT);
+    assert_eq!(snapshot.modules[&module("vfio_pci")].state, ModuleState::NotInstalled);
+    assert!(function(&snapshot, "0000:00:09.0").driver.unreadable().is_some());
+}
+
+#[test]
+fn a_release_that_is_a_path_is_no_tree() {
+    let tree = Tree::new();
+    tree.set("proc/sys/kernel/osrelease", &format!("../modules/{RELEASE}"));
+    tree.unload("vfio_pci");
+    let snapshot = observe(&tree, vec![by_address(NIC.address)]);
+    assert_eq!(snapshot.modules[&module("vfio_pci")].state, ModuleState::Unreadable);
+}
