@@ -86,9 +86,8 @@ pub struct Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.about)?;
-        match (&self.about, &self.entry) {
-            (About::Device(_), Some(entry)) => write!(f, " ({entry})")?,
-            _ => {}
+        if let (About::Device(_), Some(entry)) = (&self.about, &self.entry) {
+            write!(f, " ({entry})")?;
         }
         match self.old.is_empty() {
             true => write!(f, ": {}", self.new)?,

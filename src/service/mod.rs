@@ -2,6 +2,7 @@
 //!
 //! * [`watch`]: the loop; everything that the outside decides is a parameter of it
 //! * [`pulse`]: when to pass next: quiet time after events, the poll, what is due
+//! * [`pass`]: one pass of it
 //! * [`seen`]: what one pass has looked at more closely
 //! * [`tell`]: what is told, to whom: the journal, or a terminal
 //! * [`store`]: state on disk, by boot and lasting
@@ -9,6 +10,7 @@
 //! * [`run`]: `vfiod run`, all of it put together
 
 pub mod notify;
+pub mod pass;
 pub mod pulse;
 pub mod run;
 pub mod seen;

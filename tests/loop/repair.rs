@@ -140,7 +140,7 @@ async fn a_cleared_override_is_found_at_its_interval_and_written_again_without_a
         lab.machine.with(|kernel| kernel.write_override(addr(NIC), None));
         lab.secs(61).await;
         assert_eq!(lab.begun(), [["0000:00:03.0: driver_override = vfio-pci"]]);
-        assert_eq!(lab.machine.ask(|kernel| kernel.pin(addr(NIC)).is_some()), true);
+        assert!(lab.machine.ask(|kernel| kernel.pin(addr(NIC)).is_some()));
         assert_eq!(lab.kinds(), [Kind::Drifted, Kind::Repaired]);
         lab.secs(120).await;
         assert_eq!(lab.kinds().len(), 2);

@@ -8,3 +8,4 @@ mod guards;
 mod machines;
 mod properties;
 mod resolves;
+mod tables;

@@ -22,7 +22,8 @@ impl Kernel {
         self.submit(Op::Pin { address, pin })
     }
 
-    /// Reads `driver_override`: `(null)` when unset. On 6.1 that sleeps while an unbind does.
+    /// Reads `driver_override`: `(null)` when unset. On 6.1 that sleeps while an unbind does, as
+    /// does writing it.
     pub fn read_override(&mut self, address: Address) -> Answer {
         self.submit(Op::ReadPin { address })
     }
@@ -62,7 +63,7 @@ impl Kernel {
     }
 
     pub(super) fn run_pin(&mut self, address: Address, pin: Option<&Driver>, job: Job) -> Progress {
-        if self.locked(address, job) {
+        if self.pin_needs_lock() && self.locked(address, job) {
             return Progress::Sleeps;
         }
         let Some(device) = self.devices.get_mut(&address) else { return Progress::no(Errno::ENOENT) };
@@ -71,7 +72,7 @@ impl Kernel {
     }
 
     pub(super) fn run_read_pin(&mut self, address: Address, job: Job) -> Progress {
-        if self.version == Version::V6_1 && self.locked(address, job) {
+        if self.pin_needs_lock() && self.locked(address, job) {
             return Progress::Sleeps;
         }
         let Some(device) = self.devices.get(&address) else { return Progress::no(Errno::ENOENT) };
@@ -79,7 +80,7 @@ impl Kernel {
     }
 
     pub(super) fn run_read_uevent(&mut self, address: Address, job: Job) -> Progress {
-        if self.version == Version::V6_1 && self.locked(address, job) {
+        if self.pin_needs_lock() && self.locked(address, job) {
             return Progress::Sleeps;
         }
         let Some(device) = self.devices.get(&address) else { return Progress::no(Errno::ENOENT) };
@@ -152,6 +153,11 @@ impl Kernel {
             Some(()) => Progress::ok(),
             None => Progress::Sleeps,
         }
+    }
+
+    /// Whether `driver_override` and `uevent` are behind the device lock: not any more in 6.12.
+    pub(super) fn pin_needs_lock(&self) -> bool {
+        self.version == Version::V6_1
     }
 
     /// Whether a call slept before.
@@ -268,6 +274,11 @@ impl Kernel {
             if !device.vfs.is_empty() {
                 return Err(late(Errno::EBUSY));
             }
+        }
+        // An override makes it match; the driver does not take hardware that is not its own.
+        let foreign = device.spec.native.as_ref() != Some(driver) && driver.as_str() != "pci-stub";
+        if !self.is_vfio(driver) && foreign && !self.dynamic_ids.contains(&(driver.clone(), device.spec.ids)) {
+            return Err(late(Errno::ENODEV));
         }
         let given_up = device.spec.given_up && device.spec.native.as_ref() == Some(driver);
         if given_up && self.version == Version::V6_12 {

@@ -3,6 +3,8 @@
 //! To VFIO a process opens the group's node, attaches it to a container, sets its IOMMU and takes
 //! the device; the answer is that of the first of these that fails.
 
+use std::collections::BTreeSet;
+
 use nix::errno::Errno;
 
 use crate::model::pci::{Address, Module};
@@ -104,22 +106,29 @@ impl Kernel {
         drivers.into_iter().all(|driver| self.leaves_dma_alone(driver))
     }
 
-    /// Opened devices and files that pin a module, beside the modules that use it.
+    /// Opened devices and files that pin a module, beside the modules that use it. A process has
+    /// one container, however many groups it attached to it.
     pub(super) fn pins_of(&self, module: &Module) -> usize {
-        let by_vfio = self.holds.iter().filter_map(|hold| Some((hold.address, hold.vfio?)));
-        let opened = by_vfio.clone().filter(|(_, opened)| opened.device);
+        let by_vfio = || self.holds.iter().filter_map(|hold| Some((hold, hold.vfio?)));
+        let containers = || by_vfio().map(|(hold, _)| hold.who.pid).collect::<BTreeSet<_>>().len();
         match module.as_str() {
-            // One container a process, and one IOMMU of it.
-            "vfio_iommu_type1" => by_vfio.count(),
-            // Each hold is a container, a group and, it may be, a device file.
-            "vfio" => by_vfio.map(|(_, opened)| 2 + usize::from(opened.device)).sum(),
-            name => {
+            "vfio_iommu_type1" => containers(),
+            // Two for each container, one for each group and each device; and from 6.10 on, one for
+            // the file system that holds the inodes of bound devices.
+            "vfio" => {
+                let groups: BTreeSet<_> = by_vfio().map(|(_, opened)| opened.group).collect();
+                let files = 2 * containers() + groups.len() + by_vfio().filter(|(_, opened)| opened.device).count();
+                let mounted =
+                    self.version == Version::V6_12 && self.devices.values().any(|device| self.on_vfio(device));
+                files + usize::from(mounted)
+            }
+            _ => {
                 let drivers = self.installed.get(module).map(|module| module.drivers.as_slice()).unwrap_or_default();
                 let on_it = |address: &Address| {
                     let bound = self.devices.get(address).and_then(|device| device.bound.as_ref());
                     bound.is_some_and(|driver| drivers.contains(driver))
                 };
-                if name == "vfio_pci_core" { 0 } else { opened.filter(|(address, _)| on_it(address)).count() }
+                by_vfio().filter(|(hold, opened)| opened.device && on_it(&hold.address)).count()
             }
         }
     }

@@ -60,7 +60,7 @@ impl Kernel {
             return Progress::Sleeps;
         }
         while let Some(spec) = self.slots.values().find(|spec| self.can_appear(spec)).cloned() {
-            self.appear(spec);
+            self.appear(if spec.grouped_at_boot { Spec { group_tag: None, ..spec } } else { spec });
         }
         Progress::ok()
     }
@@ -94,6 +94,10 @@ impl Kernel {
         }
         for index in 0..number {
             let Some(spec) = self.vf(address, &sriov, index) else { return Progress::no(Errno::ENOMEM) };
+            if self.exists(spec.address) {
+                // One of a former PF object sits there still.
+                return Progress::no(Errno::ENOENT);
+            }
             if let Some(pf) = self.devices.get_mut(&address) {
                 pf.vfs.insert(index, spec.address);
             }
@@ -103,17 +107,15 @@ impl Kernel {
     }
 
     fn destroy_vfs(&mut self, pf: Address, vfs: &[Address], job: Job) -> Progress {
-        let done = self.take_from_drivers(vfs, job);
-        if let Some(pf) = self.devices.get_mut(&pf) {
-            pf.lock = if done { None } else { Some(job) };
-            if done {
-                pf.vfs.clear();
-            }
-        }
-        if !done {
-            return Progress::Sleeps;
-        }
+        // One after the other: those before one that is held are gone already.
         for vf in vfs {
+            let done = self.take_from_drivers(&[*vf], job);
+            if let Some(pf) = self.devices.get_mut(&pf) {
+                pf.lock = (!done).then_some(job);
+            }
+            if !done {
+                return Progress::Sleeps;
+            }
             self.disappear(*vf);
         }
         Progress::ok()
@@ -139,14 +141,11 @@ impl Kernel {
         Some(spec)
     }
 
-    /// A function and all below it, the lowest first. The VFs of a PF go with it.
+    /// A function and all below it, the lowest first. The VFs of a PF are beside it, and stay.
     fn below(&self, address: Address) -> Vec<Address> {
         let mut found = BTreeSet::from([address]);
         loop {
-            let hangs = |device: &&Device| {
-                let above = [device.spec.parent, device.spec.physfn];
-                above.into_iter().flatten().any(|above| found.contains(&above))
-            };
+            let hangs = |device: &&Device| device.spec.parent.is_some_and(|parent| found.contains(&parent));
             let more: BTreeSet<_> = self.devices.values().filter(hangs).map(|device| device.spec.address).collect();
             if more.is_subset(&found) {
                 return found.into_iter().rev().collect();

@@ -30,16 +30,22 @@ const FUNCTIONS: &str = "\
 0000:03:00.0 1b36:000e 060400 -          0000:00:07.0 bridge,group=pci
 0000:04:01.0 8086:100e 020000 e1000      0000:03:00.0 group=pci
 0000:04:02.0 8086:100e 020000 e1000      0000:03:00.0 group=pci
-0000:05:00.0 8086:10d3 020000 e1000e     0000:00:0d.0 group=slot
-0000:05:00.1 8086:10d3 020000 e1000e     0000:00:0d.0 group=slot
+0000:05:00.0 8086:10d3 020000 e1000e     0000:00:0d.0 slot=5
+0000:05:00.1 8086:10d3 020000 e1000e     0000:00:0d.0 slot=5
 ";
 
-/// The lab's machine with an IOMMU: two virtio disks (root and payload), two AHCI controllers with
-/// a disk each, NICs on the root bus, behind a root port, two in one slot, two behind a PCI bridge
-/// in the bridge's group, and an NVMe with seven VFs.
+/// The lab's machine with an IOMMU, nothing done to it yet.
 #[must_use]
 pub fn lab(version: Version) -> Kernel {
     let mut kernel = Kernel::new(version);
+    plug_in(&mut kernel);
+    kernel
+}
+
+/// Makes a kernel without devices the lab's: two virtio disks (root and payload), two AHCI controllers with
+/// a disk each, NICs on the root bus, behind a root port, two in one slot, two behind a PCI bridge
+/// in the bridge's group, and an NVMe with seven VFs.
+pub fn plug_in(kernel: &mut Kernel) {
     kernel.install_builtin("pcieportdrv", &["pcieport"]);
     kernel.install("bochs", &[], &[], &["bochs-drm"]);
     kernel.install("i2c_i801", &[], &[], &["i801_smbus"]);
@@ -54,7 +60,6 @@ pub fn lab(version: Version) -> Kernel {
     }
     kernel.loads.clear();
     kernel.uevents.clear();
-    kernel
 }
 
 fn function(line: &str) -> Option<Spec> {
@@ -67,6 +72,7 @@ fn function(line: &str) -> Option<Spec> {
     for word in more.split(',') {
         match word.split_once('=') {
             Some(("group", tag)) => spec = spec.grouped(tag),
+            Some(("slot", tag)) => spec = spec.grouped_at_boot(tag),
             _ if word == "boot_vga" => spec.boot_vga = true,
             _ if word == "bridge" => spec.bridge = true,
             // Its VFs have no queues until somebody gives them some: nvme gives them up at once.

@@ -5,9 +5,11 @@
 //! compared with Debian's 6.1 and 6.12 by the traces in `tests/traces`; where they differ, the
 //! real kernel is right.
 //!
-//! * [`kernel`]: the [`Kernel`], how it is built, and what is asked of it
+//! * [`kernel`]: the [`Kernel`], and how it is built
+//! * [`ask`]: what is asked of it
 //! * [`spec`]: what a device, a module, a process is
 //! * [`answer`]: what an action answers, and the uevents it makes
+//! * [`tree`]: what can be loaded, and what forbids it
 //! * [`modprobe`]: loading and removing modules
 //! * [`binding`]: `driver_override`, `drivers_probe`, `bind`, `unbind`, `new_id`
 //! * [`hotplug`]: remove, rescan, virtual functions
@@ -19,6 +21,7 @@
 //! * [`machine`]: the lab's machine
 
 pub mod answer;
+pub mod ask;
 pub mod binding;
 pub mod faults;
 pub mod holding;
@@ -29,6 +32,7 @@ pub mod machine;
 pub mod modprobe;
 pub mod perform;
 pub mod spec;
+pub mod tree;
 pub mod view;
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use crate::model::pci::{Address, Driver, Module};
 use super::answer::{Answer, Uevent};
 use super::faults::Fault;
 use super::jobs::{Op, Progress};
-use super::kernel::{Kernel, Loaded, Version};
+use super::kernel::{Kernel, Loaded};
 use super::spec::{Installed, Rule};
+use super::tree::name;
 
 /// Options of modprobe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,91 +21,6 @@ pub struct Flags {
 }
 
 impl Kernel {
-    /// What Debian's kernels offer of VFIO: `vfio_virqfd` is a module of its own in 6.1 only.
-    pub(super) fn install_vfio(&mut self) {
-        self.install("irqbypass", &[], &[], &[]);
-        self.install("vfio", &[], &[], &[]);
-        self.install("vfio_iommu_type1", &["vfio"], &["vfio"], &[]);
-        let (core, all): (&[&str], &[&str]) = if self.version == Version::V6_1 {
-            self.install("vfio_virqfd", &[], &[], &[]);
-            (&["vfio_virqfd", "vfio", "irqbypass"], &["vfio_pci_core", "vfio_virqfd", "vfio", "irqbypass"])
-        } else {
-            (&["vfio", "irqbypass"], &["vfio_pci_core", "vfio", "irqbypass"])
-        };
-        self.install("vfio_pci_core", core, core, &[]);
-        self.install("vfio_pci", all, &["vfio_pci_core", "vfio"], &["vfio-pci"]);
-        if let (Some(type1), Some(vfio)) = (name("vfio_iommu_type1"), self.entry("vfio")) {
-            vfio.post.push(type1);
-        }
-    }
-
-    /// Puts a module into the tree: what `modules.dep` says it needs (nearest first), which of
-    /// those it uses itself, and the drivers it registers. Names that are none are left out.
-    pub fn install(&mut self, module: &str, needs: &[&str], uses: &[&str], drivers: &[&str]) {
-        let Some(module) = name(module) else { return };
-        let modules = |names: &[&str]| names.iter().filter_map(|text| name(text)).collect();
-        let drivers = drivers.iter().filter_map(|text| text.parse::<Driver>().ok()).collect();
-        let (needs, uses) = (modules(needs), modules(uses));
-        self.installed.insert(module, Installed { uses, needs, post: Vec::new(), drivers, builtin: false });
-        self.stamp += 1;
-    }
-
-    /// A variant driver of VFIO, such as `mlx5_vfio_pci` with the driver `mlx5-vfio-pci`.
-    pub fn install_variant(&mut self, module: &str, driver: &str) {
-        let core = name("vfio_pci_core");
-        let below = core.as_ref().and_then(|core| self.installed.get(core)).map(|core| core.needs.clone());
-        self.install(module, &["vfio_pci_core"], &["vfio_pci_core"], &[driver]);
-        if let Some(entry) = self.entry(module) {
-            entry.needs.extend(below.unwrap_or_default());
-        }
-    }
-
-    /// A module that is part of the kernel, with the drivers it registers.
-    pub fn install_builtin(&mut self, module: &str, drivers: &[&str]) {
-        self.install(module, &[], &[], drivers);
-        if let Some(entry) = self.entry(module) {
-            entry.builtin = true;
-        }
-    }
-
-    /// Takes a module's file out of the tree.
-    pub fn uninstall(&mut self, module: &Module) {
-        self.installed.remove(module);
-        self.stamp += 1;
-    }
-
-    fn entry(&mut self, module: &str) -> Option<&mut Installed> {
-        self.installed.get_mut(&name(module)?)
-    }
-
-    pub(super) fn install_native(&mut self, driver: &Driver) {
-        if !self.installed.values().any(|module| module.drivers.contains(driver)) {
-            let module = driver.module();
-            self.install(module.as_str(), &[], &[], &[driver.as_str()]);
-        }
-    }
-
-    /// A line of modprobe.d, or none any more.
-    pub fn set_rule(&mut self, module: &Module, rule: Option<Rule>) {
-        match rule {
-            Some(rule) => self.rules.insert(module.clone(), rule),
-            None => self.rules.remove(module),
-        };
-        self.stamp += 1;
-    }
-
-    /// `kernel.modules_disabled`.
-    pub fn set_modules_disabled(&mut self, on: bool) {
-        self.modules_disabled = on;
-        self.stamp += 1;
-    }
-
-    /// Whether the running kernel's module tree has gone.
-    pub fn set_tree_missing(&mut self, on: bool) {
-        self.tree_missing = on;
-        self.stamp += 1;
-    }
-
     /// `modprobe M`, counted.
     pub fn modprobe(&mut self, module: &Module, flags: Flags) -> Answer {
         *self.loads.entry(self.writer).or_default() += 1;
@@ -133,11 +49,11 @@ impl Kernel {
         answer
     }
 
-    /// The third column of `/proc/modules`.
+    /// The third column of `/proc/modules`; a load counts itself until it is over.
     #[must_use]
     pub fn refcount(&self, module: &Module) -> Option<u32> {
-        self.loaded.get(module)?;
-        u32::try_from(self.used_by(module).len() + self.pins_of(module)).ok()
+        let loading = !self.loaded.get(module)?.live;
+        u32::try_from(self.used_by(module).len() + self.pins_of(module) + usize::from(loading)).ok()
     }
 
     /// The fourth column of `/proc/modules`: the newest user first.
@@ -178,16 +94,16 @@ impl Kernel {
         if entry.builtin || self.is_live(module) {
             return Progress::Done(Answer::Exit(0));
         }
-        match self.rules.get(module) {
-            Some(Rule::Blacklist) if flags.blacklist => return Progress::Done(Answer::Exit(0)),
-            Some(Rule::Refuse) if !flags.ignore_install => return Progress::Done(Answer::Exit(1)),
-            _ => {}
+        if flags.blacklist && self.rules.get(module) == Some(&Rule::Blacklist) {
+            return Progress::Done(Answer::Exit(0));
         }
         for (next, required) in self.load_order(module, &entry) {
             if self.is_live(&next) || self.is_builtin(&next) {
                 continue;
             }
-            let refused = next != *module && self.rules.get(&next) == Some(&Rule::Refuse);
+            // Asked for each in turn: what a refused module needs is loaded by then, and stays.
+            let ignored = flags.ignore_install && next == *module;
+            let refused = !ignored && self.rules.get(&next) == Some(&Rule::Refuse);
             if refused || self.modules_disabled || !self.installed.contains_key(&next) {
                 if required {
                     return Progress::Done(Answer::Exit(1));
@@ -301,8 +217,4 @@ impl Kernel {
             self.run_load(&module, Flags { blacklist: true, ignore_install: false });
         }
     }
-}
-
-fn name(module: &str) -> Option<Module> {
-    module.parse().ok()
 }

@@ -2,7 +2,7 @@
 
 use crate::model::pci::{Address, Driver, Module};
 use crate::model::plan::{Guard, Outcome, Step, Target};
-use crate::model::snapshot::Fact;
+use crate::model::snapshot::Look;
 
 use super::answer::{Answer, Job};
 use super::jobs::Op;
@@ -89,9 +89,16 @@ impl Kernel {
         if self.loaded_live(module.as_str()).is_some() {
             return ALREADY;
         }
+        if self.loaded.contains_key(module) {
+            return stale(format!("{module}: is loading"));
+        }
         for target in binds {
-            if let Err(why) = self.same_object(*target).and_then(|()| self.expect_link(target.address, None)) {
+            let there = self.same_object(*target).and_then(|()| self.expect_link(target.address, None));
+            if let Err(why) = there {
                 return stale(why);
+            }
+            if let Err(held) = self.not_being_released(target.address) {
+                return held;
             }
         }
         match self.modprobe(module, Flags { blacklist: false, ignore_install }) {
@@ -102,7 +109,8 @@ impl Kernel {
 
     fn loaded_by(&mut self, module: &Module, answer: Answer) -> Performed {
         match answer {
-            Answer::Exit(0) if self.is_live(module) => CHANGED,
+            // Not what modprobe says: an install rule may have loaded it and failed later.
+            Answer::Exit(_) if self.is_live(module) => CHANGED,
             Answer::Exit(0) => failed(format!("modprobe {module}: exit status 0, and it is not in /proc/modules")),
             answer => refused(format!("modprobe {module}: exit status {answer}")),
         }
@@ -112,6 +120,11 @@ impl Kernel {
         let address = target.address;
         if let Err(why) = self.same_object(target).and_then(|()| self.expect_link(address, driver)) {
             return stale(why);
+        }
+        if driver.is_none()
+            && let Err(held) = self.not_being_released(address)
+        {
+            return held;
         }
         match self.read_override(address) {
             Answer::Blocks(job) => return Performed::Blocks(job),
@@ -134,30 +147,11 @@ impl Kernel {
 
     fn unbind_from(&mut self, target: Target, driver: &Driver, lifted: impl Fn(Guard) -> bool) -> Performed {
         let address = target.address;
-        if let Err(why) = self.same_object(target) {
+        if let Err(why) = self.same_object(target).and_then(|()| self.expect_link(address, Some(driver))) {
             return stale(why);
         }
-        if self.expect_link(address, None).is_ok() {
-            return ALREADY;
-        }
-        if let Err(why) = self.expect_link(address, Some(driver)) {
-            return stale(why);
-        }
-        let Some(look) = self.look(address) else { return stale("it has gone") };
-        let holders = match look.holders {
-            Fact::Is(holders) => Fact::Is(holders.iter().map(ToString::to_string).collect()),
-            Fact::Absent => Fact::Absent,
-            Fact::Unreadable(why) => Fact::Unreadable(why),
-        };
-        let looks = [(Guard::InUse, holders), (Guard::CarriesRoute, look.network), (Guard::MountedDisk, look.storage)];
-        for (guard, found) in looks {
-            match found {
-                Fact::Unreadable(why) => return stale(format!("{}: {why}", Guard::Unreadable)),
-                Fact::Is(found) if !found.is_empty() && !lifted(guard) => {
-                    return stale(format!("{guard}: {}", found.join(", ")));
-                }
-                Fact::Is(_) | Fact::Absent => {}
-            }
+        if let Err(why) = self.look(address).map_or(Err("it has gone".to_owned()), |look| unused(&look, lifted)) {
+            return stale(format!("{address}: {why}"));
         }
         match self.unbind(address, driver) {
             Answer::Blocks(job) => Performed::Blocks(job),
@@ -183,6 +177,9 @@ impl Kernel {
         }
         if let Err(why) = self.expect_link(address, None) {
             return stale(why);
+        }
+        if let Err(held) = self.not_being_released(address) {
+            return held;
         }
         match self.read_override(address) {
             Answer::Blocks(job) => return Performed::Blocks(job),
@@ -224,16 +221,48 @@ impl Kernel {
         }
     }
 
-    /// The link as expected, and nobody's unbind under way: then the link is gone already, and a
-    /// write would sleep.
     fn expect_link(&self, address: Address, driver: Option<&Driver>) -> Result<(), String> {
-        if self.devices.get(&address).is_some_and(|device| device.releasing) {
-            return Err(format!("{address}: being released"));
-        }
         match self.driver(address) {
             found if found == driver => Ok(()),
             Some(found) => Err(format!("{address}: on {found}")),
             None => Err(format!("{address}: without a driver")),
         }
     }
+
+    /// A device without a driver link is really without a driver: else `uevent` names one still
+    /// (6.12), or reading it sleeps as a write would (6.1).
+    fn not_being_released(&mut self, address: Address) -> Result<(), Performed> {
+        match self.read_uevent(address) {
+            Answer::Blocks(job) => Err(Performed::Blocks(job)),
+            Answer::Text(driver) if driver != "none" => Err(stale(format!("{address}: being released from {driver}"))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Nobody uses the device by this second look, but for what the configuration lifts.
+fn unused(look: &Look, lifted: impl Fn(Guard) -> bool) -> Result<(), String> {
+    let unreadable = [
+        look.holders.unreadable(),
+        look.network.unreadable(),
+        look.storage.unreadable(),
+        look.vfs.unreadable(),
+        look.pin.unreadable(),
+        look.uevent_driver.unreadable(),
+    ];
+    if let Some(why) = unreadable.into_iter().flatten().next() {
+        return Err(format!("{}: {why}", Guard::Unreadable));
+    }
+    if let Some(holder) = look.holders.is().and_then(|holders| holders.first()) {
+        return Err(format!("{}: {holder}", Guard::InUse));
+    }
+    if look.vfs.is().is_some_and(|vfs| *vfs > 0) {
+        return Err(Guard::SriovPfWithVfs.to_string());
+    }
+    for (guard, found) in [(Guard::CarriesRoute, &look.network), (Guard::MountedDisk, &look.storage)] {
+        if let Some(first) = found.is().and_then(|all| all.first()).filter(|_| !lifted(guard)) {
+            return Err(format!("{guard}: {first}"));
+        }
+    }
+    Ok(())
 }

@@ -23,6 +23,9 @@ pub struct Spec {
     pub parent: Option<Address>,
     /// Functions with the same tag share an IOMMU group.
     pub group_tag: Option<String>,
+    /// They do so only if they were there at boot. Functions of a slot are: what is found later is
+    /// given its group before the kernel knows that it has siblings (both kernels).
+    pub grouped_at_boot: bool,
     /// The serial number capability.
     pub serial: Option<String>,
     /// `modalias`, where the one made from the ids will not do.
@@ -66,6 +69,7 @@ impl Spec {
             bridge: false,
             parent: None,
             group_tag: None,
+            grouped_at_boot: false,
             serial: None,
             modalias: None,
             sriov: None,
@@ -116,6 +120,14 @@ impl Spec {
     pub fn grouped(mut self, tag: &str) -> Spec {
         self.group_tag = Some(tag.to_owned());
         self
+    }
+
+    /// As a function of one slot it shares a group with the others of this tag: while they are
+    /// what they were at boot. Removed and found again, each has a group of its own.
+    #[must_use]
+    pub fn grouped_at_boot(mut self, tag: &str) -> Spec {
+        self.grouped_at_boot = true;
+        self.grouped(tag)
     }
 
     /// Its serial number capability.

@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::desired::{Desired, Entry, Keep, Select, Wanted};
-use crate::model::module::{ModuleFacts, ModuleState};
 use crate::model::pci::{Address, BridgePath, Driver, Hop, Module};
 use crate::model::snapshot::{Card, Fact, Function, Group, Holder, Look, Snapshot};
 use crate::model::time::Time;
 use crate::model::variant;
 
 use super::faults::{About, Fault};
-use super::kernel::{Device, Kernel, Version};
-use super::spec::{Rule, Use};
+use super::kernel::{Device, Kernel};
+use super::spec::Use;
 
 /// What is looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -177,7 +176,7 @@ impl Kernel {
 
     /// Whether reading `driver_override` and `uevent` would sleep: 6.1 takes the device lock.
     fn blocks_reading(&self, device: &Device) -> bool {
-        self.version == Version::V6_1 && (device.lock.is_some() || self.is_stuck(device.spec.address))
+        self.pin_needs_lock() && (device.lock.is_some() || self.is_stuck(device.spec.address))
     }
 
     fn pin_fact(&self, device: &Device) -> Fact<Driver> {
@@ -270,51 +269,6 @@ impl Kernel {
             None => Fact::Absent,
         };
         Group { members: members.functions, others: members.others, node }
-    }
-
-    /// What there is to know of a module.
-    #[must_use]
-    pub fn module_facts(&self, module: &Module, ignore_blacklist: bool) -> ModuleFacts {
-        let installed = self.installed.get(module);
-        let rule = self.rules.get(module);
-        let (state, evidence) = self.module_state(module, ignore_blacklist);
-        ModuleFacts {
-            state,
-            evidence: evidence.to_owned(),
-            refcount: self.refcount(module),
-            used_by: if self.loaded.contains_key(module) { self.used_by(module) } else { Vec::new() },
-            needs: installed.map(|installed| installed.needs.clone()).unwrap_or_default(),
-            install_rule: match rule {
-                Some(Rule::Run(command)) => Some(format!("/etc/modprobe.d/sim.conf:1: {command}")),
-                _ => None,
-            },
-            stamp: self.stamp,
-        }
-    }
-
-    fn module_state(&self, module: &Module, ignore_blacklist: bool) -> (ModuleState, &'static str) {
-        if self.faults.contains(&Fault::ModulesUnreadable) {
-            return (ModuleState::Unreadable, "/proc/modules: input/output error");
-        }
-        if let Some(loaded) = self.loaded.get(module) {
-            return (if loaded.live { ModuleState::Live } else { ModuleState::Loading }, "");
-        }
-        if self.version != Version::V6_1 && module.as_str() == "vfio_virqfd" {
-            return (ModuleState::NotApplicable, "");
-        }
-        match self.installed.get(module) {
-            Some(installed) if installed.builtin => (ModuleState::Builtin, ""),
-            _ if self.tree_missing => (ModuleState::TreeMissing, "no module tree for the running kernel"),
-            None => (ModuleState::NotInstalled, "not in modules.dep"),
-            Some(_) if self.modules_disabled => (ModuleState::Prohibited, "kernel.modules_disabled=1"),
-            Some(_) => match self.rules.get(module) {
-                Some(Rule::Refuse) => (ModuleState::Prohibited, "/etc/modprobe.d/sim.conf:1: install /bin/false"),
-                Some(Rule::Blacklist) if !ignore_blacklist => {
-                    (ModuleState::Prohibited, "/etc/modprobe.d/sim.conf:1: blacklist")
-                }
-                _ => (ModuleState::Absent, ""),
-            },
-        }
     }
 }
 

@@ -84,7 +84,7 @@ impl Keeper {
                     .filter(|need| pass.snapshot.modules.get(*need).is_some_and(|facts| !facts.state.serves())),
             )
             .collect();
-        let Some((binds, also)) = self.what_it_binds(pass, module, &coming, plan) else { return };
+        let Some(Binds { all: binds, undeclared }) = self.what_it_binds(pass, module, &coming, plan) else { return };
         // Another act may be at work on what the kernel is about to bind.
         let planned = |address| plan.acts.iter().any(|act| act.key != Key::Modules && act.functions.contains(&address));
         let busy = binds.iter().map(|target| target.address);
@@ -92,7 +92,7 @@ impl Keeper {
         if let Some(address) = busy {
             return hold(plan, module, None, format!("it would bind {address}, which is being worked on"));
         }
-        plan.also_binds.extend(also);
+        plan.also_binds.extend(undeclared);
         let steps = self.loads(pass, module, facts, &binds);
         match plan.acts.iter_mut().find(|act| act.key == Key::Modules) {
             Some(act) => {
@@ -133,23 +133,23 @@ impl Keeper {
         module: &Module,
         coming: &BTreeSet<&Module>,
         plan: &mut Plan,
-    ) -> Option<(Vec<Target>, Vec<(Address, Driver)>)> {
+    ) -> Option<Binds> {
         let is_driver = |module: &Module| {
             module.as_str() == "vfio_pci" || pass.snapshot.variants.iter().any(|variant| variant.module == *module)
         };
         if !coming.iter().any(|module| is_driver(module)) {
-            return Some((Vec::new(), Vec::new()));
+            return Some(Binds::default());
         }
         let pinned = match &pass.snapshot.pinned {
             Fact::Is(pinned) => pinned,
-            Fact::Absent => return Some((Vec::new(), Vec::new())),
+            Fact::Absent => return Some(Binds::default()),
             Fact::Unreadable(why) => {
                 plan.look_for_pinned = true;
                 hold(plan, module, Some(Guard::Unreadable), format!("what it would bind cannot be told: {why}"));
                 return None;
             }
         };
-        let (mut binds, mut also, mut held) = (Vec::new(), Vec::new(), false);
+        let (mut binds, mut held) = (Binds::default(), false);
         for (address, driver) in pinned.iter().filter(|(_, driver)| coming.contains(&driver.module())) {
             let Some(function) = pass.snapshot.functions.get(address) else { continue };
             // Bound meanwhile: the load changes nothing for it.
@@ -158,9 +158,9 @@ impl Keeper {
             }
             match self.pinned_verdict(pass, *address, plan) {
                 Verdict::Free => {
-                    binds.push(Target { address: *address, object: function.card.object });
+                    binds.all.push(Target { address: *address, object: function.card.object });
                     if !pass.found.owner.contains_key(address) {
-                        also.push((*address, driver.clone()));
+                        binds.undeclared.push((*address, driver.clone()));
                     }
                 }
                 Verdict::LookFirst => {
@@ -173,7 +173,7 @@ impl Keeper {
                 }
             }
         }
-        (!held).then_some((binds, also))
+        (!held).then_some(binds)
     }
 
     fn pinned_verdict(&self, pass: &Pass<'_>, address: Address, plan: &Plan) -> Verdict {
@@ -194,6 +194,13 @@ impl Keeper {
             _ => Verdict::Free,
         }
     }
+}
+
+/// What the kernel will bind by itself.
+#[derive(Default)]
+struct Binds {
+    all: Vec<Target>,
+    undeclared: Vec<(Address, Driver)>,
 }
 
 fn hold(plan: &mut Plan, module: &Module, guard: Option<Guard>, reason: String) {

@@ -33,9 +33,9 @@ mark
 trace_writes_off
 trace_writes_start
 (unbind 01:00.0) & outsider=$!
+# No journalctl while it hangs: on 6.1 journald hangs with it. The kernel's own message about the device makes journald read the
+# device's uevent, which blocks there until the holder leaves. Entries are kept in its socket and come in afterwards.
 ok "an outsider's unbind hangs: held" wait_for 60 says '1 held'
-ok 'being released: told' eval "field VFIOD_CAUSE MESSAGE_ID=$MSG_HELD VFIOD_DEVICE=0000:01:00.0 | grep -qE 'being-released|unreadable'"
-echo "# $(field VFIOD_CAUSE MESSAGE_ID="$MSG_HELD" VFIOD_DEVICE=0000:01:00.0)"
 ok 'the outsider hangs still' kill -0 "$outsider"
 unbind 00:03.0
 ok 'another device is repaired meanwhile' wait_for 60 has_driver 00:03.0 vfio-pci
@@ -45,6 +45,8 @@ ok 'the daemon lives through its watchdog' eval '[[ $(systemctl show -p NRestart
 ok 'nothing is written to it' untouched 01:00.0
 release "$holder"
 wait "$outsider"
+ok 'it was told as being released' eval "field VFIOD_CAUSE MESSAGE_ID=$MSG_HELD VFIOD_DEVICE=0000:01:00.0 | grep -qE '^(being-released|unreadable):'"
+echo "# $(field VFIOD_CAUSE MESSAGE_ID="$MSG_HELD" VFIOD_DEVICE=0000:01:00.0)"
 ok 'the holder leaves: back' wait_for 60 has_driver 01:00.0 vfio-pci
 ok 'ready again' wait_for 30 says '2 ready'
 

@@ -81,7 +81,10 @@ pub enum Word {
 }
 
 #[derive(Debug, Clone, Default)]
-pub struct Socket(pub Rc<RefCell<Vec<(Option<Instant>, Word)>>>);
+pub struct Socket(pub Rc<RefCell<Vec<Heard>>>);
+
+/// A word and when it came.
+pub type Heard = (Option<Instant>, Word);
 
 impl Socket {
     fn push(&self, word: Word) {

@@ -1,0 +1,158 @@
+//! One pass: observe, look closer where needed, learn, decide, act, tell.
+
+use super::notify::Notify;
+use super::pulse::Cause;
+use super::seen::Seen;
+use super::store::Store;
+use super::tell::{Tell, Told};
+use super::watch::{Request, Watch};
+use crate::host::port::{Closer, Found, Host, Scope};
+use crate::model::event;
+use crate::model::keeper::Pass;
+use crate::model::plan::{Key, Plan};
+use crate::model::policy::Mode;
+use crate::model::snapshot::Snapshot;
+
+impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
+    /// One pass.
+    pub(super) async fn pass(&mut self, cause: Cause) {
+        let noticed = self.pulse.disturbed().unwrap_or_else(|| self.host.now());
+        let mut snapshot = self.observe();
+        let mut pass = self.keeper.learn(&snapshot, noticed);
+        let mut plan = self.keeper.decide(&pass);
+        // What one look shows can make another one necessary: an override that was cleared, who
+        // has the device open.
+        let mut seen = Seen::default();
+        loop {
+            let closer = self.closer(&pass, &plan, &seen);
+            if closer.is_empty() {
+                break;
+            }
+            let Some(found) = self.look(&closer).await else { return };
+            seen.add(closer, found);
+            self.besides = seen.pinned.iter().flat_map(|pinned| pinned.is()).flatten().map(|(a, _)| *a).collect();
+            snapshot = self.observe();
+            // Several looks that time out take longer than systemd waits for one sign of life.
+            self.live();
+            seen.show(&mut snapshot);
+            pass = self.keeper.learn(&snapshot, noticed);
+            plan = self.keeper.decide(&pass);
+        }
+        self.pulse.passed(cause, self.host.now());
+        if self.ready && self.settings.policy.mode == Mode::Enforce {
+            self.act(cause, &pass, &mut plan).await;
+        }
+        self.report(&pass, &plan);
+        if !self.ready {
+            self.ready = true;
+            self.notify.ready();
+            self.pulse.ask(self.host.now());
+        }
+        if let Some(wake) = self.keeper.next_wake(snapshot.taken) {
+            self.pulse.ask(wake);
+        }
+        self.live();
+    }
+
+    fn observe(&mut self) -> Snapshot {
+        self.host.observe(Scope {
+            desired: &self.keeper.desired,
+            policy: &self.keeper.policy,
+            needs_vfio: self.keeper.needs_vfio(),
+            besides: &self.besides,
+        })
+    }
+
+    /// What has to be looked at more closely before this pass can decide. What is being written to
+    /// is left alone: its reader could get stuck on it, and at the write's end it is read again.
+    fn closer(&mut self, pass: &Pass<'_>, plan: &Plan, seen: &Seen) -> Closer {
+        let now = self.host.now();
+        let mut pins = std::mem::take(&mut self.pins);
+        let functions = &pass.snapshot.functions;
+        let due = self.pins_due <= now;
+        if due {
+            pins.extend(functions.keys());
+            self.pins_due = now + self.settings.watch.override_interval;
+        }
+        pins.retain(|address| {
+            let there = functions.contains_key(address) && self.keeper.declares(pass, *address);
+            there && self.keeper.memory.acting_on(*address).is_none()
+        });
+        let mut looks = plan.look.clone();
+        looks.extend(self.keeper.perhaps_open(pass, due));
+        looks.retain(|address| !seen.asked.contains(address));
+        Closer { looks, pins, pinned: plan.look_for_pinned && seen.pinned.is_none() }
+    }
+
+    /// Looks closer, unless an end is asked for meanwhile.
+    async fn look(&mut self, closer: &Closer) -> Option<Found> {
+        let looking = self.host.look(closer);
+        tokio::pin!(looking);
+        loop {
+            tokio::select! {
+                biased;
+                found = &mut looking => return Some(found),
+                request = self.requests.recv() => match request {
+                    Some(Request::Reload(settings)) => self.reload = Some(settings),
+                    Some(Request::Stop) | None => {
+                        self.stop = true;
+                        return None;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Begins what the plan has and what has had its quiet time; the rest has its own pass.
+    async fn act(&mut self, cause: Cause, pass: &Pass<'_>, plan: &mut Plan) {
+        for act in std::mem::take(&mut plan.acts) {
+            let now = self.host.now();
+            if !self.pulse.may_act(cause, self.keeper.lost(&act, pass), now) {
+                if self.pulse.disturbed().is_none() {
+                    self.pulse.disturb(now);
+                }
+                continue;
+            }
+            let deadline = now + self.settings.policy.deadline;
+            match self.host.begin(&act, deadline).await {
+                Ok(()) => {
+                    if act.key == Key::Modules {
+                        for (address, driver) in &plan.also_binds {
+                            self.tell.tell(Told::AlsoBinds { address: *address, driver: driver.as_str() });
+                        }
+                    }
+                    self.keeper.begun(act, now, deadline, pass);
+                    self.trouble = None;
+                }
+                Err(why) => {
+                    self.keeper.could_not_begin(&act, &why, pass);
+                    if self.trouble.as_ref() != Some(&why) {
+                        self.tell.tell(Told::StateTrouble { why: why.clone() });
+                    }
+                    self.trouble = Some(why);
+                }
+            }
+        }
+    }
+
+    /// Tells what has changed, and keeps what must be remembered.
+    fn report(&mut self, pass: &Pass<'_>, plan: &Plan) {
+        let status = self.keeper.status(pass, plan);
+        let events = event::between(self.status.as_ref(), &status, pass.snapshot.taken);
+        if !self.ready {
+            self.tell.tell(Told::Started { status: &status, mode: self.settings.policy.mode });
+        }
+        for event in &events {
+            self.tell.tell(Told::Event(event));
+        }
+        let line = status.line();
+        if line != self.line {
+            self.notify.status(&line);
+            self.line = line;
+        }
+        for why in self.store.save(&self.keeper.memory, &events) {
+            self.tell.tell(Told::StateTrouble { why });
+        }
+        self.status = Some(status);
+    }
+}
