@@ -123,6 +123,18 @@ fn the_shipped_device_examples_hold_together() {
     assert_eq!(names, ["card1", "gpu0", "nic0"]);
 }
 
+#[test]
+fn every_key_there_is_stands_in_the_manual_page() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man/vfiod.toml.5");
+    let page = fs::read_to_string(page).unwrap();
+    let literals = page.lines().filter_map(|line| line.strip_prefix(".It Cm ").or(line.strip_prefix(".Cm ")));
+    let named: Vec<&str> = literals.flat_map(str::split_whitespace).collect();
+    for key in config::settings::known_keys() {
+        let last = key.rsplit('.').next().unwrap();
+        assert!(named.contains(&last), "vfiod.toml(5) does not tell of {key}");
+    }
+}
+
 fn keys(table: &toml::Table, path: &str, found: &mut Vec<String>) {
     for (name, value) in table {
         let name = if path == "device." { "NAME" } else { name };

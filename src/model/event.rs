@@ -2,6 +2,7 @@
 //!
 //! Made by comparing two pictures, so that nothing is told that is not so, and nothing twice.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -111,22 +112,40 @@ pub fn between(old: Option<&Status>, new: &Status, now: Time) -> Vec<Event> {
         module_events(&About::Module(module.clone()), before, status, now, &mut events);
     }
     for (address, status) in &new.devices {
-        let before = old.and_then(|old| old.devices.get(address));
-        let entry_before = old.and_then(|old| old.entries.get(&status.entry));
-        let by_module = new.modules.get(&status.wanted.module()).is_some_and(|module| module.fighting);
-        let about = About::Device(*address);
-        let Some((kind, level)) = device_event(before.map(|b| &b.standing), entry_before, &status.standing, by_module)
-        else {
+        let before = old.and_then(|old| old.devices.get(address)).map(|before| &before.standing);
+        let was = before.or_else(|| old.and_then(|old| old.entries.get(&status.entry)));
+        if was.is_some_and(|was| was.state == status.standing.state) {
             continue;
-        };
-        events.push(device(kind, level, about, before, entry_before, status, now));
+        }
+        let by_module = fights_by_module(new, status);
+        if let Some((kind, level)) = device_event(was.map(|was| was.state), status.standing.state, by_module) {
+            events.push(device(kind, level, About::Device(*address), was, status, now));
+        }
     }
-    for (name, status) in &new.entries {
-        let before = old.and_then(|old| old.entries.get(name));
-        // The end of a module's fight is told by the picture that still has it.
-        let by_module = [Some(new), old].into_iter().flatten().any(|picture| fights_by_module(picture, name));
-        let alone = !new.devices.values().any(|device| device.entry == *name);
-        if let Some((kind, level)) = entry_event(before, status, by_module, alone) {
+    entry_events(old, new, &mut events);
+    events
+}
+
+fn entry_events(old: Option<&Status>, new: &Status, events: &mut Vec<Event>) {
+    let before = |name: &String| old.and_then(|old| old.entries.get(name));
+    let changed = |name: &String, status: &Standing| before(name).is_none_or(|before| before.state != status.state);
+    if !new.entries.iter().any(|(name, status)| changed(name, status)) {
+        return;
+    }
+    // Once for all entries: asking each for its devices takes as long as entries times devices.
+    let with_device: BTreeSet<&String> = new.devices.values().map(|device| &device.entry).collect();
+    // The end of a module's fight is told by the picture that still has it.
+    let fought: BTreeSet<&String> = [Some(new), old]
+        .into_iter()
+        .flatten()
+        .flat_map(|picture| picture.devices.values().filter(|device| fights_by_module(picture, device)))
+        .map(|device| &device.entry)
+        .collect();
+    for (name, status) in new.entries.iter().filter(|(name, status)| changed(name, status)) {
+        let before = before(name);
+        let was = before.map(|before| before.state);
+        let alone = !with_device.contains(name);
+        if let Some((kind, level)) = entry_event(was, status.state, fought.contains(name), alone) {
             events.push(Event {
                 kind,
                 about: About::Entry(name.clone()),
@@ -140,24 +159,13 @@ pub fn between(old: Option<&Status>, new: &Status, now: Time) -> Vec<Event> {
             });
         }
     }
-    events
 }
 
-fn fights_by_module(picture: &Status, entry: &str) -> bool {
-    let mut devices = picture.devices.values().filter(|device| device.entry == entry);
-    devices.any(|device| picture.modules.get(&device.wanted.module()).is_some_and(|module| module.fighting))
+fn fights_by_module(picture: &Status, device: &DeviceStatus) -> bool {
+    picture.modules.get(&device.wanted.module()).is_some_and(|module| module.fighting)
 }
 
-fn device(
-    kind: Kind,
-    level: Level,
-    about: About,
-    before: Option<&DeviceStatus>,
-    entry_before: Option<&Standing>,
-    status: &DeviceStatus,
-    now: Time,
-) -> Event {
-    let was = before.map(|before| &before.standing).or(entry_before);
+fn device(kind: Kind, level: Level, about: About, was: Option<&Standing>, status: &DeviceStatus, now: Time) -> Event {
     let over = status.standing.state.is_good() && kind != Kind::Assigned;
     let lost = was.and_then(|was| was.lost).filter(|_| over);
     let cause = match &status.driver {
@@ -177,18 +185,10 @@ fn device(
     }
 }
 
-fn device_event(
-    before: Option<&Standing>,
-    entry_before: Option<&Standing>,
-    now: &Standing,
-    by_module: bool,
-) -> Option<(Kind, Level)> {
-    let was = before.or(entry_before).map(|was| was.state);
-    if was == Some(now.state) {
-        return None;
-    }
+/// What to tell of a device whose state has changed.
+fn device_event(was: Option<State>, now: State, by_module: bool) -> Option<(Kind, Level)> {
     let was_bad = was.is_some_and(|was| !was.is_good());
-    match now.state {
+    match now {
         State::Ready | State::Assigned if was == Some(State::Stuck) => Some((Kind::Unstuck, Level::Notice)),
         // Repaired by a silent probe, some time ago.
         State::Ready if was == Some(State::Fighting) => None,
@@ -213,14 +213,10 @@ fn device_event(
     }
 }
 
-/// An entry speaks for itself only where no device can: what it declares is not to be had, or it
-/// is fought over.
-fn entry_event(before: Option<&Standing>, now: &Standing, by_module: bool, alone: bool) -> Option<(Kind, Level)> {
-    let was = before.map(|was| was.state);
-    if was == Some(now.state) {
-        return None;
-    }
-    match now.state {
+/// What to tell of an entry whose state has changed. It speaks for itself only where no device can:
+/// what it declares is not to be had, or it is fought over.
+fn entry_event(was: Option<State>, now: State, by_module: bool, alone: bool) -> Option<(Kind, Level)> {
+    match now {
         State::Missing | State::Ambiguous | State::Mismatch => Some((Kind::NotFound, Level::Warning)),
         State::Held if alone => Some((Kind::Held, Level::Warning)),
         State::Fighting if !by_module => Some((Kind::Fighting, Level::Alert)),

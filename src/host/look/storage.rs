@@ -25,7 +25,7 @@ enum Claim {
 
 /// Who may have claimed a disk, as far as it is listed anywhere.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Claims {
+pub struct Claims {
     /// Device number as `8:1`, source, mount point; of the first process's namespace.
     mounts: Vec<(String, String, String)>,
     /// Nodes that are swapped to.
@@ -78,13 +78,21 @@ impl Claims {
     fn read(root: &Root) -> Claims {
         let mounts = root.read_text("/proc/1/mountinfo").unwrap_or_default();
         let swaps = root.read_text("/proc/swaps").unwrap_or_default();
+        Claims::parse(&mounts, &swaps)
+    }
+
+    /// The claims in `/proc/<pid>/mountinfo` and `/proc/swaps`; lines without sense are passed over.
+    #[must_use]
+    pub fn parse(mounts: &str, swaps: &str) -> Claims {
         Claims {
             mounts: mounts.lines().filter_map(mount).collect(),
             swaps: swaps.lines().skip(1).filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect(),
         }
     }
 
-    fn of(&self, node: &Node) -> Vec<String> {
+    /// What has claimed a disk: one sentence each.
+    #[must_use]
+    pub fn of(&self, node: &Node) -> Vec<String> {
         let path = format!("/dev/{}", node.name);
         let number = node.number.map(|(_, major, minor)| format!("{major}:{minor}")).unwrap_or_default();
         // btrfs shows a number of its own, so the source is compared as well.

@@ -25,12 +25,20 @@ impl Keeper {
         let lost = self.learn_modules(&pass, noticed);
         self.learn_entries(&pass, noticed, &lost);
         self.learn_inherited(&pass);
-        let (entries, modules) = (&self.desired.entries, &pass.snapshot.modules);
-        self.memory.pace.retain(|unit, _| match unit {
-            Unit::Entry(name) => entries.iter().any(|entry| entry.name == *name),
-            Unit::Module(module) => modules.contains_key(module),
-        });
+        self.forget_paces(&pass);
         pass
+    }
+
+    /// Forgets how repairs went of what is no longer asked for.
+    fn forget_paces(&mut self, pass: &Pass<'_>) {
+        if self.memory.pace.is_empty() {
+            return;
+        }
+        let entries: BTreeSet<&str> = self.desired.entries.iter().map(|entry| entry.name.as_str()).collect();
+        self.memory.pace.retain(|unit, _| match unit {
+            Unit::Entry(name) => entries.contains(name.as_str()),
+            Unit::Module(module) => pass.snapshot.modules.contains_key(module),
+        });
     }
 
     /// What is on VFIO when it is first seen is adopted as it is, whoever put it there.
