@@ -86,7 +86,7 @@ impl Case {
     /// What the child of the live host does, in this process: on a tree nothing blocks.
     fn look(&mut self, closer: &Closer) -> Found {
         let Closer { looks, pins, pinned } = closer.clone();
-        let ask = Ask { functions: looks, pins, pinned, patience: Duration::from_secs(5) };
+        let ask = Ask { functions: looks, pins, pinned, spare: BTreeSet::new(), patience: Duration::from_secs(5) };
         let looked = look(self.observer.root(), &ask);
         let pins: BTreeMap<Address, _> = looked.pins.into_iter().map(|(a, pin)| (a, (pin.object, pin.pin))).collect();
         self.observer.remember_pins(pins);

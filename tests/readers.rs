@@ -4,7 +4,6 @@
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -42,13 +41,9 @@ async fn an_answer_is_taken_at_once_and_the_reader_left_to_end_by_itself() {
 async fn readers_that_hang_do_not_block_and_do_not_pile_up() {
     let place = tempfile::tempdir().unwrap();
     let gate = gate(&place);
-    let readers = Arc::new(Readers::new(script(&place, "exec < DIR/gate; read line")));
-    let mut all = tokio::task::JoinSet::new();
-    for _ in 0..8 {
-        let readers = Arc::clone(&readers);
-        all.spawn(async move { readers.ask::<u32>("1\n", Duration::ZERO).await });
-    }
-    for told in all.join_all().await {
+    let readers = Readers::new(script(&place, "exec < DIR/gate; read line"));
+    let all = futures_util::future::join_all((0..8).map(|_| readers.ask::<u32>("1\n", Duration::ZERO)));
+    for told in all.await {
         assert_eq!(told.unwrap_err(), "ask reader: no answer within 1000 ms");
     }
     let told = readers.ask::<u32>("1\n", Duration::ZERO).await.unwrap_err();

@@ -1,5 +1,7 @@
 //! The daemon's command line: argument and environment in, exit status out.
 
+#![allow(clippy::disallowed_methods, reason = "argument and environment are this program's own")]
+
 use std::env;
 use std::fmt::Display;
 use std::io;
@@ -7,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use nix::sys::stat::fstat;
 use vfiod::config;
 use vfiod::host::act;
 use vfiod::host::live::PATIENCE;
@@ -94,10 +97,17 @@ fn check(root: &std::path::Path, file: Option<PathBuf>) -> u8 {
 
 /// With the priority that the journal expects at the start of a line, when it listens.
 fn complain(text: &str) {
-    let journal = env::var_os("JOURNAL_STREAM").is_some();
+    let journal = to_journal();
     for line in text.trim_end().lines() {
         if journal { eprintln!("<3>{line}") } else { eprintln!("{line}") }
     }
+}
+
+/// Whether standard error is the journal's stream that the environment names, by device and inode:
+/// the variable alone is inherited by whatever a service runs.
+fn to_journal() -> bool {
+    let named = env::var("JOURNAL_STREAM").unwrap_or_default();
+    fstat(io::stderr()).is_ok_and(|stat| named == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
 fn status_of(result: Result<(), impl Display>) -> u8 {
@@ -119,7 +129,7 @@ fn environment() -> Environment {
     Environment {
         run: first("RUNTIME_DIRECTORY"),
         state: first("STATE_DIRECTORY"),
-        journal: env::var_os("JOURNAL_STREAM").is_some(),
+        journal: to_journal(),
         level: env::var("VFIOD_LOG").ok(),
     }
 }

@@ -33,6 +33,8 @@ pub struct Live {
     actors: Actors,
     uevents: Option<Uevents>,
     trouble: Vec<String>,
+    /// Functions from whose files a reader has not come back.
+    late: BTreeSet<Address>,
 }
 
 impl Live {
@@ -49,6 +51,7 @@ impl Live {
             actors: Actors::new(Program::own(["act"]), modprobe, store, boot.to_owned()),
             uevents: None,
             trouble: Vec::new(),
+            late: BTreeSet::new(),
         };
         live.listen(uevents);
         Ok(live)
@@ -94,10 +97,15 @@ impl Host for Live {
     }
 
     async fn look(&mut self, closer: &Closer) -> Found {
+        // Whoever was held in a read is back when no reader is left: then all may be read again.
+        if self.readers.lingering() == 0 {
+            self.late.clear();
+        }
         let ask = Ask {
             functions: closer.looks.clone(),
             pins: closer.pins.clone(),
             pinned: closer.pinned,
+            spare: self.late.clone(),
             patience: PATIENCE,
         };
         let asked: BTreeSet<Address> = closer.looks.union(&closer.pins).copied().collect();
@@ -109,6 +117,7 @@ impl Host for Live {
             Ok(looked) => {
                 let pins = looked.pins.into_iter().map(|(address, pin)| (address, (pin.object, pin.pin)));
                 self.observer.remember_pins(pins.collect());
+                self.late.extend(looked.late);
                 Found { looks: looked.looks, pinned: looked.pinned }
             }
             Err(why) => {

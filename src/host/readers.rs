@@ -4,9 +4,9 @@
 //! go. A reader that does not answer in time is left to itself: killing it would only turn its
 //! sleep into one that nothing ends. So that they do not pile up, only so many may linger.
 
+use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -27,14 +27,14 @@ const LONGEST: u64 = 64 << 20;
 pub struct Readers {
     program: Program,
     /// Shared between questions asked at the same time, and held for no longer than a push.
-    lingering: Mutex<Vec<Child>>,
+    lingering: RefCell<Vec<Child>>,
 }
 
 impl Readers {
     /// Readers that run `program`.
     #[must_use]
     pub fn new(program: Program) -> Readers {
-        Readers { program, lingering: Mutex::default() }
+        Readers { program, lingering: RefCell::default() }
     }
 
     /// Asks one reader: `ask` (JSON) goes to its stdin, one line of JSON comes back. `patience` is
@@ -60,7 +60,7 @@ impl Readers {
             .map_err(|e| format!("run {}: {e}", self.program.exe.display()))?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         // Whatever happens from here on, it is reaped one day.
-        self.list().push(child);
+        self.lingering.borrow_mut().push(child);
         let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
             return Err("ask reader: no pipe".to_owned());
         };
@@ -74,13 +74,9 @@ impl Readers {
 
     /// Reaps those that have ended and counts the others.
     pub fn lingering(&self) -> usize {
-        let mut list = self.list();
+        let mut list = self.lingering.borrow_mut();
         list.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         list.len()
-    }
-
-    fn list(&self) -> MutexGuard<'_, Vec<Child>> {
-        self.lingering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -89,7 +89,7 @@ impl fmt::Display for Event {
         if let (About::Device(_), Some(entry)) = (&self.about, &self.entry) {
             write!(f, " ({entry})")?;
         }
-        match self.old.is_empty() {
+        match self.old.is_empty() || self.old == self.new {
             true => write!(f, ": {}", self.new)?,
             false => write!(f, ": {} -> {}", self.old, self.new)?,
         }
@@ -123,6 +123,12 @@ pub fn between(old: Option<&Status>, new: &Status, now: Time) -> Vec<Event> {
         }
     }
     entry_events(old, new, &mut events);
+    if old.is_none() {
+        // A fight or a stuck write in the first picture is remembered from an earlier run, which has
+        // raised the alert.
+        let remembered = events.iter_mut().filter(|event| matches!(event.kind, Kind::Fighting | Kind::Stuck));
+        remembered.for_each(|event| event.level = Level::Warning);
+    }
     events
 }
 

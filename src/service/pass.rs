@@ -75,8 +75,9 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             self.pins_due = now + self.settings.watch.override_interval;
         }
         pins.retain(|address| {
-            let there = functions.contains_key(address) && self.keeper.declares(pass, *address);
-            there && self.keeper.memory.acting_on(*address).is_none()
+            // Without a driver the override tells nothing that is needed, and on 6.1 it is what blocks.
+            let bound = functions.get(address).is_some_and(|function| !function.driver.is_absent());
+            bound && self.keeper.declares(pass, *address) && self.keeper.memory.acting_on(*address).is_none()
         });
         let mut looks = plan.look.clone();
         looks.extend(self.keeper.perhaps_open(pass, due));

@@ -1,5 +1,7 @@
 //! `vfiod run`: the settings, the lock, the signals, the machine, and the loop over them.
 
+#![allow(clippy::disallowed_methods, reason = "the lock and the directories of state are the service's own files")]
+
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, IsTerminal};
 use std::os::unix::fs::DirBuilderExt;

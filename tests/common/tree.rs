@@ -106,7 +106,16 @@ impl Tree {
     /// Removes a file or a whole directory.
     pub fn remove(&self, path: &str) {
         let path = self.at(path);
-        if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        if path.is_dir() { self.set_aside(&path) } else { fs::remove_file(path).unwrap() }
+    }
+
+    /// Removes a directory in such a way that its inode is not given to another one: sysfs does not
+    /// use a number twice, and ext4 and tmpfs do at once.
+    fn set_aside(&self, path: &Path) {
+        let removed = self.dir.path().join("removed");
+        fs::create_dir_all(&removed).unwrap();
+        let number = fs::read_dir(&removed).unwrap().count();
+        fs::rename(path, removed.join(number.to_string())).unwrap();
     }
 
     /// Writes an index file of the module tree.

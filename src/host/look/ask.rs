@@ -17,6 +17,10 @@ pub struct Ask {
     pub pinned: bool,
     /// Functions of which only the `driver_override` is wanted: the answer has no look at them.
     pub pins: BTreeSet<Address>,
+    /// Functions whose locked files must not be read: an earlier reader has not come back from them.
+    /// Another one would only stay behind as well.
+    #[serde(default)]
+    pub spare: BTreeSet<Address>,
     /// How long a single read, a disk or the routing table may take. The answer comes about that
     /// long after the question, plus the scan of /proc.
     pub patience: Duration,
@@ -32,6 +36,8 @@ pub struct Looked {
     /// Functions without a driver whose override names one. Unreadable when it was not asked for,
     /// or when a single one of them could not be read.
     pub pinned: Fact<BTreeMap<Address, Driver>>,
+    /// Functions of which a read did not come back in time: the reader stays behind.
+    pub late: BTreeSet<Address>,
 }
 
 /// What `driver_override` says.

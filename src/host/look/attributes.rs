@@ -37,6 +37,13 @@ pub fn locked_files(address: Address) -> [String; 3] {
     [override_file(address), attribute(address, "uevent"), attribute(address, "sriov_numvfs")]
 }
 
+/// The functions of which a read under the lock did not come back in time.
+#[must_use]
+pub fn late(readings: &Readings, of: impl Iterator<Item = Address>) -> BTreeSet<Address> {
+    let is_late = |path: &String| matches!(readings.get(path), Some(Reading::Late(_)));
+    of.filter(|address| locked_files(*address).iter().any(is_late)).collect()
+}
+
 /// `driver_override` as it was read.
 #[must_use]
 pub fn pin(readings: &Readings, address: Address) -> Fact<Driver> {
@@ -66,7 +73,7 @@ fn fact<T>(readings: &Readings, path: &str, gone: Fact<T>, parse: impl Fn(&str) 
             fact => fact,
         },
         Some(Reading::Gone) => gone,
-        Some(Reading::Failed(why)) => Fact::Unreadable(why.clone()),
+        Some(Reading::Failed(why) | Reading::Late(why)) => Fact::Unreadable(why.clone()),
         None => Fact::not_looked(),
     }
 }

@@ -7,7 +7,7 @@ use super::ask::{Ask, Looked, Pin};
 use super::attributes::{self, Readings, directory, locked_files, override_file, without_driver};
 use super::holders::{Scan, Wanted, scan};
 use super::network::Network;
-use super::patience::{Pending, read_all, start};
+use super::patience::{Pending, Reading, read_all, start};
 use super::site::{Site, site};
 use super::{refcount, storage, traffic};
 use crate::host::root::Root;
@@ -27,10 +27,24 @@ pub fn look(root: &Root, ask: &Ask) -> Looked {
             false => drop(files.insert(override_file(address))),
         }
     }
+    // Those of the spared are not read, and read as not come back.
+    let spared: Readings = ask
+        .spare
+        .iter()
+        .flat_map(|address| locked_files(*address))
+        .filter(|path| files.remove(path))
+        .map(|path| {
+            (path, Reading::Failed("an earlier read of it has not come back: an unbind is under way".to_owned()))
+        })
+        .collect();
     let reader = root.clone();
     let patience = ask.patience;
     // Twice the patience for the thread that waits for the readers: it is back after once.
-    let reading = start("reading under the device's lock", patience * 2, move || read_all(&reader, files, patience));
+    let reading = start("reading under the device's lock", patience * 2, move || {
+        let mut readings = read_all(&reader, files, patience);
+        readings.extend(spared);
+        readings
+    });
     let from_all_sides = objects.iter().filter(|(address, _)| ask.functions.contains(address));
     let sites: Vec<Site> = from_all_sides.map(|(address, object)| site(root, *address, *object, patience)).collect();
     let (readings, mut looks) = facts(root, &sites, patience, reading);
@@ -41,18 +55,27 @@ pub fn look(root: &Root, ask: &Ask) -> Looked {
         (*address, Pin { object: *object, pin: attributes::pin(&readings, *address) })
     };
     let pins = objects.iter().filter(|(address, object)| stays(address, **object)).map(pin).collect();
+    let unbound_read: Vec<Address> = unbound.iter().flatten().copied().collect();
     let pinned = match (ask.pinned, unbound) {
         (false, _) => Fact::not_looked(),
         (true, Ok(unbound)) => attributes::pinned(&readings, &unbound),
         (true, Err(why)) => Fact::Unreadable(why),
     };
-    Looked { looks, pins, pinned }
+    let read = objects.keys().copied().chain(unbound_read);
+    let late = attributes::late(&readings, read);
+    Looked { looks, pins, pinned, late }
 }
 
 /// Looks at one function once more, right before a write. `None` when it is not there.
 #[must_use]
 pub fn guards_again(root: &Root, address: Address, patience: Duration) -> Option<Look> {
-    let ask = Ask { functions: BTreeSet::from([address]), pins: BTreeSet::new(), pinned: false, patience };
+    let ask = Ask {
+        functions: BTreeSet::from([address]),
+        pins: BTreeSet::new(),
+        pinned: false,
+        spare: BTreeSet::new(),
+        patience,
+    };
     look(root, &ask).looks.remove(&address)
 }
 
@@ -214,7 +237,7 @@ mod tests {
     fn ask(pinned: bool, pins_only: bool) -> Ask {
         let wanted = BTreeSet::from([nic(), "0000:0f:00.0".parse().unwrap()]);
         let (functions, pins) = if pins_only { (BTreeSet::new(), wanted) } else { (wanted, BTreeSet::new()) };
-        Ask { functions, pins, pinned, patience: Duration::from_millis(300) }
+        Ask { functions, pins, pinned, spare: BTreeSet::new(), patience: Duration::from_millis(300) }
     }
 
     #[test]
@@ -265,6 +288,12 @@ mod tests {
         assert!(looked.pinned.unreadable().unwrap().starts_with(NIC));
         assert_eq!(found.holders.is().unwrap().len(), 1);
         assert_eq!(found.vfs, Fact::Is(0));
+        assert_eq!(looked.late, BTreeSet::from([nic()]));
+        // The next one is told, and leaves nobody behind.
+        let spared = look(&Root::trusted(tree.path()), &Ask { spare: looked.late, ..ask(true, false) });
+        assert!(spared.late.is_empty());
+        assert!(spared.looks[&nic()].pin.unreadable().unwrap().contains("an earlier read"));
+        assert!(spared.pinned.unreadable().unwrap().starts_with(NIC));
     }
 
     #[test]

@@ -65,8 +65,10 @@ pub enum Reading {
     Text(String),
     /// There is no such file.
     Gone,
-    /// It could not be read, or not in time.
+    /// It could not be read.
     Failed(String),
+    /// It was not read in time: the kernel holds the reader.
+    Late(String),
 }
 
 /// Reads many small files, any of which may block, all within one span of time.
@@ -101,11 +103,10 @@ pub fn read_all(root: &Root, paths: BTreeSet<String>, patience: Duration) -> BTr
         }
     }
     let late = |path: &str| match &refused {
-        Some(e) => format!("read {path}: start a thread: {e}"),
-        None => format!("reading {path} did not return within {patience:?}: an unbind is under way"),
+        Some(e) => Reading::Failed(format!("read {path}: start a thread: {e}")),
+        None => Reading::Late(format!("reading {path} did not return within {patience:?}: an unbind is under way")),
     };
-    let answer =
-        |(at, path): (usize, &String)| (path.clone(), read.remove(&at).unwrap_or_else(|| Reading::Failed(late(path))));
+    let answer = |(at, path): (usize, &String)| (path.clone(), read.remove(&at).unwrap_or_else(|| late(path)));
     paths.iter().enumerate().map(answer).collect()
 }
 
@@ -151,7 +152,7 @@ mod tests {
         }
         assert_eq!(read["f"], Reading::Gone);
         for name in ["b", "d"] {
-            let Reading::Failed(why) = &read[name] else { panic!("{:?}", read[name]) };
+            let Reading::Late(why) = &read[name] else { panic!("{:?}", read[name]) };
             assert_eq!(why, &format!("reading {name} did not return within 400ms: an unbind is under way"));
         }
     }

@@ -57,7 +57,7 @@ fn all_nodes(
             Some(Reading::Text(text)) => {
                 found.push(of_nvidia(&text).ok_or_else(|| format!("read {file}: no Device Minor"))?);
             }
-            Some(Reading::Failed(why)) => return Err(why),
+            Some(Reading::Failed(why) | Reading::Late(why)) => return Err(why),
             Some(Reading::Gone) | None => return Err(format!("read {file}: not there, so its node is unknown")),
         }
     }

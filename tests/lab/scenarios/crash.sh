@@ -25,8 +25,8 @@ for n in $(seq 20); do
     3) unbind 00:03.0 2>/dev/null; unbind 01:00.0 2>/dev/null ;;
     esac
     if ((n % 5 == 0)); then
-        # Right after a write: as soon as an actor is seen.
-        wait_for 5 pgrep vfiod-act
+        # Right after a write: as soon as its effect is seen.
+        wait_for 10 eval 'has_driver 01:00.0 vfio-pci && has_driver 00:03.0 vfio-pci'
     else
         sleep "0.$(printf '%03d' $((RANDOM % 600)))"
     fi

@@ -24,7 +24,7 @@ ok 'the status says so' says '1 fighting'
 systemctl restart vfiod
 sleep 5
 is 'a restart does not forget it' "$(trace_writes | grep -c 'module_load.*vfio_pci ')" "$loads"
-is 'nor says it again' "$(count MESSAGE_ID="$MSG_FIGHTING")" 1
+is 'nor raises a second alert' "$(alerts)" 1
 kill "$opponent"
 stop_vfiod
 finish

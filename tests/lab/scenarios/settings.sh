@@ -19,7 +19,7 @@ mark
 printf '[watch]\nintervall = "5s"\n' >/etc/vfiod/conf.d/50-bad.toml
 reload_vfiod
 ok 'a bad file at reload: told' wait_for 20 told MESSAGE_ID="$MSG_RELOAD_FAILED"
-ok 'with file, line, key and the key that was meant' eval "entries MESSAGE_ID=$MSG_RELOAD_FAILED | grep -q '/etc/vfiod/conf.d/50-bad.toml:2.*intervall' && entries MESSAGE_ID=$MSG_RELOAD_FAILED | grep -q '\`interval\`'"
+ok 'with file, line, key and the key that was meant' eval "entries MESSAGE_ID=$MSG_RELOAD_FAILED | grep -q '/etc/vfiod/conf.d/50-bad.toml:2.*intervall' && entries MESSAGE_ID=$MSG_RELOAD_FAILED | grep -q 'nearest is .watch.interval'"
 unbind 01:00.0
 ok 'the settings in force stay' wait_for 60 has_driver 01:00.0 vfio-pci
 ok 'vfiod check-config says the same' not_ok_quiet vfiod check-config

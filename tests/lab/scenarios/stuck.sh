@@ -27,10 +27,8 @@ ok 'past its deadline the write counts as stuck' wait_for 60 told MESSAGE_ID="$M
 is 'one alert' "$(count MESSAGE_ID="$MSG_STUCK" VFIOD_MODULE=vfio_pci)" 1
 is 'one actor is at work' "$(actors)" 1
 actor=$(pgrep vfiod-act)
-before=$(now_ms)
-systemctl restart vfiod
-took=$(($(now_ms) - before))
-echo "# systemctl restart vfiod took $took ms with a stuck actor"
+took=$(for _ in 1 2 3; do before=$(now_ms); systemctl restart vfiod; echo $(($(now_ms) - before)); done | sort -n | sed -n 2p)
+echo "# systemctl restart vfiod took $took ms with a stuck actor (median of 3)"
 ok 'systemctl restart takes under 2 s' test "$took" -lt 2000
 ok 'the new one says that it takes the write over' wait_for 20 told MESSAGE_ID="$MSG_ADOPTED"
 is 'it is the same actor' "$(pgrep vfiod-act)" "$actor"
