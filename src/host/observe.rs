@@ -151,9 +151,15 @@ fn drivers_modules(desired: &Desired, variants: &[Variant], found: &Found) -> BT
             Wanted::Auto if variants.is_empty() => {}
             // By the functions that are there; what is absent needs no driver yet.
             Wanted::Auto => {
-                let functions = meant(&entry.select, &found.functions);
-                let by_path = entry.select.path.as_ref().and_then(|path| paths.get(path).copied());
-                for function in functions.into_iter().chain(by_path) {
+                let mut functions = meant(&entry.select, &found.functions);
+                functions.extend(entry.select.path.as_ref().and_then(|path| paths.get(path).copied()));
+                if entry.whole_group {
+                    let numbers: BTreeSet<u32> = functions.iter().filter_map(|f| f.group.is().copied()).collect();
+                    let members = numbers.iter().filter_map(|number| found.groups.get(number)).flat_map(|g| &g.members);
+                    functions
+                        .extend(members.filter_map(|member| found.functions.get(member)).filter(|f| !f.card.bridge));
+                }
+                for function in functions {
                     modules.insert(variant::best(&function.card.modalias, variants).module());
                 }
             }

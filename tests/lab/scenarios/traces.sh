@@ -4,5 +4,5 @@
 cd /lab/with/traces || exit
 record=()
 if [[ ${1:-} == --record ]]; then record=(--record); shift; fi
-(($#)) || set -- *.trace
+(($#)) || set -- [0-9]*.trace
 exec ./replay "${record[@]}" "$@"
