@@ -1,95 +1,91 @@
 #!/bin/bash
-# Declared by mistake: whatever the host needs is left alone, with a reason each.
+# Declared by mistake: whatever the host needs is left alone, with a reason each. All at once, so that none is saved by another's fate.
 . /lab/common.sh
 
-held() { # NAME ADDRESS GUARD: declared alone, it is held for that reason and not written to
-    reset_quietly
-    configure <<TOML
-[device.mistake]
-address = "0000:$2"
-TOML
+names=() addresses=() guards=()
+mistake() { names+=("$1") addresses+=("$2") guards+=("$3"); } # NAME ADDRESS GUARD: to be declared, and to be held for that reason
+judge() { # declares all of them: each is held for its reason and not written to
+    local n
+    systemctl stop vfiod
+    rm -rf /run/vfiod /var/lib/vfiod
+    for n in "${!names[@]}"; do
+        printf '[device.mistake-%d]\naddress = "0000:%s"\n' "$n" "${addresses[n]}"
+    done | configure
     trace_writes_start
     start_vfiod
-    ok "$1: held" wait_for 60 says '1 held'
-    ok "$1: the reason is $3" eval "field VFIOD_CAUSE MESSAGE_ID=$MSG_HELD VFIOD_DEVICE=0000:$2 | grep -q '^$3:'"
-    echo "# $(field VFIOD_CAUSE MESSAGE_ID="$MSG_HELD" VFIOD_DEVICE="0000:$2")"
-    # A second look after the first: nothing is tried later either.
-    sleep 1
-    ok "$1: no write" untouched "$2"
+    ok "all ${#names[@]} are held" wait_for 90 says ": ${#names[@]} held"
+    # Nothing is tried later either.
+    sleep 6
+    for n in "${!names[@]}"; do
+        local said
+        said=$(field VFIOD_CAUSE MESSAGE_ID="$MSG_HELD" VFIOD_DEVICE="0000:${addresses[n]}")
+        echo "# ${addresses[n]}: $said"
+        is "${names[n]}: the reason is ${guards[n]}" "${said%%:*}" "${guards[n]}"
+        ok "${names[n]}: no write" untouched "${addresses[n]}"
+    done
     stop_vfiod
     trace_writes_off
+    names=() addresses=() guards=()
 }
-reset_quietly() { systemctl stop vfiod; rm -rf /run/vfiod /var/lib/vfiod; mark; }
 
 reset_host
 modprobe vfio-pci
-held 'the root disk' 00:0a.0 mounted-disk
-held 'the console' 00:01.0 boot-display
-held 'a PCI bridge' 03:00.0 bridge
-held 'a root port' 00:05.0 bridge
-
+mistake 'the root disk' 00:0a.0 mounted-disk
+mistake 'the console' 00:01.0 boot-display
+mistake 'a PCI bridge' 03:00.0 bridge
+mistake 'a root port' 00:05.0 bridge
 make_md 00:08.0
-held 'a disk under md' 00:08.0 mounted-disk
-mdadm --quiet --stop /dev/md7
-wipefs -qa "$(disk_of 00:08.0)"
-make_dm 00:08.0
-held 'a disk under device-mapper' 00:08.0 mounted-disk
-dmsetup remove labdm
-make_lvm 00:08.0
-held 'a disk under LVM' 00:08.0 mounted-disk
-vgchange -q -an lab >/dev/null
-wipefs -qa "$(disk_of 00:08.0)"
-make_swap 00:09.0
-held 'a disk that is swapped to' 00:09.0 mounted-disk
-swapoff "$(disk_of 00:09.0)"
+mistake 'a disk under md' 00:08.0 mounted-disk
 private=$(mount_in_private_ns 00:09.0)
-held 'a disk mounted in another mount namespace only' 00:09.0 mounted-disk
-release "$private"
-
-default_route_on 00:03.0
-held 'the NIC with the default route' 00:03.0 carries-route
-ip address flush dev "$(nic_of 00:03.0)"; ip link set "$(nic_of 00:03.0)" down
+mistake 'a disk mounted in another mount namespace only' 00:09.0 mounted-disk
+default_route_on 00:03.0 metric 5
+mistake 'the NIC with the default route' 00:03.0 carries-route
 default_route_on 00:04.0 table 100
 ip address flush dev "$(nic_of 00:04.0)"
 ip route replace default dev "$(nic_of 00:04.0)" table 100
-held 'a NIC with a default route in table 100' 00:04.0 carries-route
-ip link set "$(nic_of 00:04.0)" down
+mistake 'a NIC with a default route in table 100' 00:04.0 carries-route
 make_bond_bridge 00:04.1
-held 'a NIC under a bond under a bridge' 00:04.1 carries-route
-ip link del br0; ip link del bond0
+mistake 'a NIC under a bond under a bridge' 00:04.1 carries-route
 nic_to_netns 01:00.0 away
-held 'a NIC in another network namespace' 01:00.0 carries-route
-ip netns del away
-wait_for 20 nic_of 01:00.0
-
+mistake 'a NIC in another network namespace' 01:00.0 carries-route
 create_vfs 2
-held 'a PF with VFs' 02:00.0 sriov-pf-with-vfs
-destroy_vfs
+mistake 'a PF with VFs' 02:00.0 sriov-pf-with-vfs
+judge
 
-# Another card than declared.
-reset_quietly
+mdadm --quiet --stop /dev/md7
+wipefs -qa "$(disk_of 00:08.0)"
+release "$private"
+make_dm 00:08.0
+mistake 'a disk under device-mapper' 00:08.0 mounted-disk
+make_swap 00:09.0
+mistake 'a disk that is swapped to' 00:09.0 mounted-disk
+judge
+
+dmsetup remove labdm
+swapoff "$(disk_of 00:09.0)"
+make_lvm 00:08.0
+mistake 'a disk under LVM' 00:08.0 mounted-disk
+judge
+vgchange -q -an lab >/dev/null
+
+# Another card than declared; and what allow lifts.
+rm -rf /run/vfiod /var/lib/vfiod
 configure <<'TOML'
 [device.other]
-address = "0000:00:03.0"
+address = "0000:00:09.0"
 id = "10de:2684"
-TOML
-trace_writes_start
-start_vfiod
-ok 'another card than declared: mismatch' wait_for 60 says '1 mismatch'
-ok 'another card than declared: told, with both ids' eval "entries MESSAGE_ID=$MSG_NOT_FOUND VFIOD_ENTRY=other | grep -q '8086:10d3.*10de:2684'"
-sleep 1
-ok 'another card than declared: no write' untouched 00:03.0
-stop_vfiod
-
-# What allow lifts.
-reset_quietly
-default_route_on 00:03.0
-configure <<'TOML'
 [device.nic]
 address = "0000:00:03.0"
 allow = ["carries-route"]
 TOML
+trace_writes_start
 start_vfiod
+ok 'another card than declared: mismatch' wait_for 60 says '1 mismatch'
+ok 'another card than declared: told, with both ids' eval "entries MESSAGE_ID=$MSG_NOT_FOUND VFIOD_ENTRY=other | grep -q '8086:2922.*10de:2684'"
 ok 'allow = ["carries-route"] lifts that guard' wait_for 60 has_driver 00:03.0 vfio-pci
+ok 'another card than declared: no write' untouched 00:09.0
 stop_vfiod
+ip link del br0
+ip link del bond0
+ip netns del away
 finish

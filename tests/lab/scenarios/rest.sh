@@ -71,7 +71,7 @@ PY
 crowd=$!
 wait_for 60 eval '(( $(ls -d /proc/[0-9]* | wc -l) > 1000 ))'
 sleep 2
-at_rest 'with 1,000 processes of 50 open files' 60
+at_rest 'with 1,000 processes of 50 open files' 30
 kill -- "-$crowd" 2>/dev/null
 wait "$crowd" 2>/dev/null
 
