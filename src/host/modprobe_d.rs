@@ -119,6 +119,22 @@ pub fn files(root: &Root) -> io::Result<Vec<String>> {
     Ok(found.into_iter().map(|(name, directory)| format!("{directory}/{name}")).collect())
 }
 
+impl Rules {
+    /// The values that the `options` lines of one file give to a parameter of a module.
+    #[must_use]
+    pub fn options(text: &str, module: &str, parameter: &str) -> Vec<String> {
+        let of_line = |line: &str| {
+            let (verb, rest) = word(line)?;
+            let (name, rest) = word(rest)?;
+            let values = rest.split_ascii_whitespace().filter_map(|option| option.split_once('='));
+            let wanted = verb == "options" && underscored(name) == module;
+            let values = values.filter(|(key, _)| *key == parameter).map(|(_, value)| value.to_owned());
+            wanted.then(|| values.collect::<Vec<_>>())
+        };
+        logical_lines(text).iter().filter_map(|(_, line)| of_line(line)).flatten().collect()
+    }
+}
+
 /// The rules of one file with their line numbers.
 #[must_use]
 pub fn parse(text: &str) -> Vec<(usize, Rule)> {

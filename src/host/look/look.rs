@@ -9,7 +9,7 @@ use super::holders::{Scan, Wanted, scan};
 use super::network::Network;
 use super::patience::{Pending, Reading, read_all, start};
 use super::site::{Site, site};
-use super::{refcount, storage, traffic};
+use super::{ids, refcount, storage, traffic};
 use crate::host::root::Root;
 use crate::model::pci::{Address, Driver};
 use crate::model::snapshot::{Fact, Holder, Look};
@@ -58,7 +58,13 @@ pub fn look(root: &Root, ask: &Ask) -> Looked {
     let unbound_read: Vec<Address> = unbound.iter().flatten().copied().collect();
     let pinned = match (ask.pinned, unbound) {
         (false, _) => Fact::not_looked(),
-        (true, Ok(unbound)) => attributes::pinned(&readings, &unbound),
+        (true, Ok(unbound)) => match attributes::pinned(&readings, &unbound) {
+            Fact::Is(pinned) => {
+                let overridden = |address| attributes::pin(&readings, address).is().is_some();
+                ids::add(root, &unbound, pinned, overridden).map_or_else(Fact::Unreadable, Fact::Is)
+            }
+            fact => fact,
+        },
         (true, Err(why)) => Fact::Unreadable(why),
     };
     let read = objects.keys().copied().chain(unbound_read);

@@ -8,6 +8,7 @@
 //! * [`patience`]: waiting for the kernel only so long
 //! * [`attributes`]: what must be read under the device's lock: override, driver, number of VFs
 //! * [`site`]: one function as sysfs shows it without blocking
+//! * [`ids`]: what vfio-pci takes by its `ids=`, pinned or not
 //! * [`nodes`]: which device nodes, disks and network interfaces lie below it
 //! * [`holders`]: who has them open, by one scan of /proc
 //! * [`process`]: a process's name, unit and user
@@ -23,6 +24,7 @@ pub mod ask;
 pub mod attributes;
 pub mod dump;
 pub mod holders;
+pub mod ids;
 #[expect(clippy::module_inception, reason = "the folder is the noun, the file the verb")]
 pub mod look;
 pub mod network;

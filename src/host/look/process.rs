@@ -2,7 +2,7 @@
 //!
 //! Not its command line: reading `/proc/<pid>/cmdline` can block on the process's memory lock.
 
-use procfs_core::{FromRead, ProcessCGroups};
+use procfs::{FromRead, ProcessCGroups};
 
 use crate::host::root::Root;
 use crate::model::snapshot::Holder;
@@ -39,7 +39,7 @@ fn unit(groups: &ProcessCGroups) -> String {
     let paths = || groups.0.iter();
     let second = paths().filter(|group| group.hierarchy == 0).map(|group| group.pathname.as_str()).find(unified);
     let systemd = || {
-        let named = |group: &&procfs_core::ProcessCGroup| group.controllers.iter().any(|name| name == "name=systemd");
+        let named = |group: &&procfs::ProcessCGroup| group.controllers.iter().any(|name| name == "name=systemd");
         paths().filter(named).map(|group| group.pathname.as_str()).find(unified)
     };
     let any = || paths().map(|group| group.pathname.as_str()).find(unified);

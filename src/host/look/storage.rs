@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use nix::fcntl::OFlag;
 use nix::libc::{EBUSY, ENOMEDIUM, ENXIO};
-use procfs_core::process::MountInfo;
+use procfs::process::MountInfo;
 
 use super::nodes::Node;
 use super::patience::failed;
