@@ -57,7 +57,7 @@ pub struct Ended {
 /// What was found of an earlier vfiod.
 #[derive(Debug, Default)]
 pub struct Adopted {
-    /// Actors still at work. Those that have ended meanwhile come from [`Actors::next_ended`].
+    /// Actors still at work, and those that have ended meanwhile: all come from [`Actors::next_ended`].
     pub running: Vec<Running>,
     /// What was damaged or unreadable, a sentence each.
     pub trouble: Vec<String>,
@@ -105,9 +105,8 @@ impl Actors {
         for intent in stored.intents.into_iter().filter(|intent| !known.contains(&intent.act.key)) {
             let watch = Watch::stranger(intent.pid, intent.starttime);
             let actor = Actor { intent, child: None, watch, trouble: None };
-            if !actor.watch.is_over() {
-                adopted.running.push(actor.running());
-            }
+            // Also one that is over: what it told is charged like any other's.
+            adopted.running.push(actor.running());
             self.actors.push(actor);
         }
         adopted

@@ -9,8 +9,8 @@ use std::process::Command;
 use std::task::{Context, Poll};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use procfs_core::FromRead;
-use procfs_core::process::Stat;
+use procfs::FromRead;
+use procfs::process::Stat;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -68,11 +68,6 @@ impl Watch {
         // way round another one could take the pid in between.
         let watch = Watch::child(pid, starttime);
         if is_gone(pid, starttime) { Watch::Over } else { watch }
-    }
-
-    /// Whether the process was found ended when the watch began.
-    pub fn is_over(&self) -> bool {
-        matches!(self, Watch::Over)
     }
 
     /// Ready once the process has ended. Needs a tokio runtime around it.

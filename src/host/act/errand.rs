@@ -1,17 +1,18 @@
 //! An errand: an act with its deadline, done step by step.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use nix::sys::signal::{SigSet, Signal};
 use serde::{Deserialize, Serialize};
 
-use super::expect::Expect;
+use super::expect::{Expect, unused};
 use super::kernel::{Kernel, Running};
 use super::{bind, load};
 use crate::host::root::Root;
 use crate::model::pci::Address;
-use crate::model::plan::{Act, Outcome, Step};
+use crate::model::plan::{Act, Guard, Outcome, Step};
 use crate::model::snapshot::Look;
 use crate::model::time::Time;
 
@@ -51,6 +52,12 @@ pub(super) fn perform_on(
     second_look: SecondLook<'_>,
 ) {
     let late = || kernel.now() > errand.deadline;
+    // Before the first write: pinning a device that somebody uses would be a write to it, too.
+    match unused_all(kernel, errand, second_look) {
+        Ok(Some(index)) if late() => return report(index, &Outcome::Stalled),
+        Ok(_) => {}
+        Err((index, outcome)) => return report(index, if late() { &Outcome::Stalled } else { &outcome }),
+    }
     for (index, step) in errand.act.steps.iter().enumerate() {
         if late() {
             return;
@@ -62,6 +69,39 @@ pub(super) fn perform_on(
             return;
         }
     }
+}
+
+/// Looks once more at every device that is on a driver, before any of them is written to. Answers
+/// with the first step that a look was taken for.
+fn unused_all(
+    kernel: &dyn Kernel,
+    errand: &Errand,
+    second_look: SecondLook<'_>,
+) -> Result<Option<usize>, (usize, Outcome)> {
+    let expect = Expect { kernel, deadline: errand.deadline };
+    let mut first = None;
+    for (index, step) in errand.act.steps.iter().enumerate() {
+        let checked = match step {
+            Step::Unbind { target, driver, allow } => {
+                let look = second_look(kernel.root(), target.address);
+                expect
+                    .same_object(*target)
+                    .and_then(|()| expect.on(target.address, Some(driver)))
+                    .and_then(|()| unused(&look, *target, driver, allow))
+            }
+            // The binding stays, so only whoever has it open counts.
+            Step::Pin { target, driver: Some(driver), pin } if driver == pin => {
+                expect.same_object(*target).and_then(|()| expect.on(target.address, Some(driver))).and_then(|()| {
+                    let look = second_look(kernel.root(), target.address);
+                    unused(&look, *target, driver, &BTreeSet::from([Guard::CarriesRoute, Guard::MountedDisk]))
+                })
+            }
+            Step::LoadModule { .. } | Step::Pin { .. } | Step::Probe { .. } => continue,
+        };
+        first.get_or_insert(index);
+        checked.map_err(|outcome| (index, outcome))?;
+    }
+    Ok(first)
 }
 
 fn take(kernel: &dyn Kernel, errand: &Errand, step: &Step, second_look: SecondLook<'_>) -> Outcome {
