@@ -67,11 +67,19 @@ fn current_look(function: &Function) -> Option<&Look> {
 
 /// Guards that hold whatever is to be written, told from the links.
 fn standing(ask: Question<'_>, address: Address, function: &Function) -> Option<(Guard, String)> {
-    if function.card.bridge {
-        return Some((Guard::Bridge, format!("{address} is a bridge (class {:06x})", function.card.class)));
+    if let Some(held) = never(address, function) {
+        return Some(held);
     }
     if function.card.boot_vga && !ask.allow.contains(&Guard::BootDisplay) {
         return Some((Guard::BootDisplay, "the console is on it (boot_vga is 1)".to_owned()));
+    }
+    group_shared(ask, address)
+}
+
+/// Guards that nothing lifts and that need no look: they hold declared devices and others alike.
+fn never(address: Address, function: &Function) -> Option<(Guard, String)> {
+    if function.card.bridge {
+        return Some((Guard::Bridge, format!("{address} is a bridge (class {:06x})", function.card.class)));
     }
     if let Some(why) = function.driver.unreadable().or(function.group.unreadable()) {
         return Some((Guard::Unreadable, why.to_owned()));
@@ -80,7 +88,7 @@ fn standing(ask: Question<'_>, address: Address, function: &Function) -> Option<
         let reason = format!("its VFs exist (VF {index} is {vf}); taking it would destroy them");
         return Some((Guard::SriovPfWithVfs, reason));
     }
-    group_shared(ask, address)
+    None
 }
 
 /// Drivers that a member of a viable group may be on besides VFIO's.
@@ -192,6 +200,9 @@ pub fn pinned_verdict(snapshot: &Snapshot, address: Address, was_on_vfio: bool) 
     let Some(function) = snapshot.functions.get(&address) else {
         return Free;
     };
+    if let Some((guard, reason)) = never(address, function) {
+        return Held(guard, reason);
+    }
     if function.card.boot_vga && !was_on_vfio {
         return Held(Guard::BootDisplay, "the console is on it (boot_vga is 1)".to_owned());
     }

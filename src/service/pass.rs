@@ -124,6 +124,10 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
                     }
                     self.keeper.begun(act, now, deadline, pass);
                     self.trouble = None;
+                    // Kept at once: a crash before the pass ends must not forget that a probe was made.
+                    for why in self.store.save(&self.keeper.memory, &[]) {
+                        self.tell.tell(Told::StateTrouble { why });
+                    }
                 }
                 Err(why) => {
                     self.keeper.could_not_begin(&act, &why, pass);

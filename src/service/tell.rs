@@ -1,6 +1,11 @@
 //! What is told, once each: structured to the journal, readable on a terminal.
 //!
 //! Nothing else in vfiod writes at priority notice or above.
+//!
+//! While somebody's unbind of a held device hangs on 6.1, journald can hang with it: the kernel's own
+//! message names the device, and journald reads that device's `uevent`, which blocks (seen in the
+//! lab). What is told meanwhile waits in journald's socket, some hundred entries of it; a transition
+//! is one entry, so a hang is far from filling it.
 
 use tracing::{error, info, warn};
 

@@ -58,7 +58,16 @@ impl Keeper {
             None if outcomes.len() < acting.act.steps.len() => "the actor ended before its work was done".to_owned(),
             None => "every write succeeded, and it is not as declared all the same".to_owned(),
         };
-        for unit in acting.units.difference(&refused) {
+        // A load that was never begun has not failed: charged with the one before it, both would wait
+        // for the same moment, and the one that fails would come first for ever.
+        let begun: BTreeSet<Unit> = match (key, outcomes.len()) {
+            (Key::Modules, 1..) => {
+                let steps = outcomes.iter().filter_map(|(step, _)| acting.act.steps.get(*step));
+                steps.filter_map(loaded).collect()
+            }
+            _ => acting.units.clone(),
+        };
+        for unit in begun.difference(&refused) {
             let pace = self.memory.pace.entry(unit.clone()).or_default();
             // What changed under the actor is looked at anew at once; only when that repeats does it wait.
             pace.stale = if stale { pace.stale.saturating_add(1) } else { 0 };
@@ -105,13 +114,20 @@ impl Keeper {
     /// What an act is charged to.
     fn units(&self, act: &Act, found: &Resolution) -> BTreeSet<Unit> {
         let unit = |step: &Step| match step {
-            Step::LoadModule { module, .. } => Some(Unit::Module(module.clone())),
+            Step::LoadModule { .. } => loaded(step),
             Step::Pin { target, .. } | Step::Unbind { target, .. } | Step::Probe { target, .. } => {
-                let entry = self.desired.entries.get(*found.owner.get(&target.address)?)?;
-                Some(Unit::Entry(entry.name.clone()))
+                self.unit_name(*found.owner.get(&target.address)?, target.address).map(Unit::Entry)
             }
         };
         act.steps.iter().filter_map(unit).collect()
+    }
+}
+
+/// The module that a step loads.
+fn loaded(step: &Step) -> Option<Unit> {
+    match step {
+        Step::LoadModule { module, .. } => Some(Unit::Module(module.clone())),
+        Step::Pin { .. } | Step::Unbind { .. } | Step::Probe { .. } => None,
     }
 }
 

@@ -98,6 +98,15 @@ impl Keeper {
         {
             return Verdict::Held(Guard::GroupShared, format!("its entry is not whole: {}", fault.reason));
         }
+        if let Some(found) = index.and_then(|index| pass.found.entries.get(index)).filter(|found| found.together) {
+            let unreadable = found.devices.iter().find_map(|address| {
+                let function = pass.snapshot.functions.get(address)?;
+                function.driver.unreadable().or(function.group.unreadable())
+            });
+            if let Some(why) = unreadable {
+                return Verdict::Held(Guard::Unreadable, why.to_owned());
+            }
+        }
         guard::verdict(Question { snapshot: pass.snapshot, found: &pass.found, allow, before_load }, address, drift)
     }
 
@@ -138,10 +147,9 @@ impl Keeper {
         if let Some(acting) = self.memory.acting.get(&key(pass, party)) {
             return Some((format!("a write to what had its group before is under way since {}", acting.since), None));
         }
-        let entries: BTreeSet<usize> = party.iter().filter_map(|a| pass.found.owner.get(a)).copied().collect();
-        let waits = entries.iter().filter_map(|index| {
-            let name = &self.desired.entries.get(*index)?.name;
-            self.memory.pace.get(&Unit::Entry(name.clone()))?.wait(now)
+        let waits = party.iter().filter_map(|address| {
+            let name = self.unit_name(*pass.found.owner.get(address)?, *address)?;
+            self.memory.pace.get(&Unit::Entry(name))?.wait(now)
         });
         if let Some(wait) = waits.max_by_key(until) {
             return Some(match wait {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{Keeper, Pass};
+use super::{Keeper, Pass, entry_of};
 use crate::model::drift::Drift;
 use crate::model::memory::{Adopted, Unit};
 use crate::model::module::ModuleState;
 use crate::model::pci::{Address, Driver, Module};
-use crate::model::resolve::{Found, Resolution, resolve};
+use crate::model::resolve::{Resolution, resolve};
 use crate::model::snapshot::{Fact, Snapshot};
 use crate::model::time::Time;
 
@@ -36,7 +36,7 @@ impl Keeper {
         }
         let entries: BTreeSet<&str> = self.desired.entries.iter().map(|entry| entry.name.as_str()).collect();
         self.memory.pace.retain(|unit, _| match unit {
-            Unit::Entry(name) => entries.contains(name.as_str()),
+            Unit::Entry(name) => entries.contains(entry_of(name)),
             Unit::Module(module) => pass.snapshot.modules.contains_key(module),
         });
     }
@@ -69,8 +69,8 @@ impl Keeper {
     /// Whether vfiod has had this function's entry as declared before: then what the function is
     /// on now is no first sight, even when the device object is new.
     fn has_kept(&self, found: &Resolution, address: Address) -> bool {
-        let owner = found.owner.get(&address).and_then(|index| self.desired.entries.get(*index));
-        owner.is_some_and(|entry| self.memory.kept.contains(&entry.name))
+        let unit = found.owner.get(&address).and_then(|index| self.unit_name(*index, address));
+        unit.is_some_and(|name| self.memory.kept.contains(&name))
     }
 
     /// Who has what open, as far as this pass looked.
@@ -146,31 +146,51 @@ impl Keeper {
     }
 
     fn learn_entries(&mut self, pass: &Pass<'_>, noticed: Time, lost: &BTreeSet<Module>) {
+        for (index, found) in pass.found.entries.iter().enumerate() {
+            // Functions that do not move together are lost and repaired each for itself.
+            if found.together {
+                self.learn_unit(pass, noticed, lost, index, &found.devices);
+            } else {
+                for address in &found.devices {
+                    self.learn_unit(pass, noticed, lost, index, std::slice::from_ref(address));
+                }
+            }
+        }
+    }
+
+    fn learn_unit(
+        &mut self,
+        pass: &Pass<'_>,
+        noticed: Time,
+        lost: &BTreeSet<Module>,
+        index: usize,
+        devices: &[Address],
+    ) {
         let now = pass.snapshot.taken;
-        for (index, entry) in self.desired.entries.iter().enumerate() {
-            let found = &pass.found.entries[index];
-            let drifts = || found.devices.iter().filter_map(|address| Some((*address, pass.drifts.get(address)?)));
-            if drifts().next().is_some() {
-                let pace = self.memory.pace.entry(Unit::Entry(entry.name.clone())).or_default();
-                pace.judge(false, now, &self.policy.backoff, &self.policy.breaker);
-                // A device that fell with its module, or that was never as declared, is no incident.
-                let fell = drifts().all(|(address, drift)| {
-                    let function = pass.snapshot.functions.get(&address);
-                    let wanted = function.map(|f| crate::model::resolve::wanted_driver(entry, &f.card, pass.snapshot));
-                    *drift == Drift::Unbound && wanted.is_some_and(|driver| lost.contains(&driver.module()))
-                });
-                if fell || !self.memory.kept.contains(&entry.name) {
-                    pace.lost.get_or_insert(noticed);
-                } else {
-                    pace.lose(noticed, &self.policy.breaker);
-                }
-            } else if is_whole(found, pass) {
-                if !self.memory.kept.contains(&entry.name) {
-                    self.memory.kept.insert(entry.name.clone());
-                }
-                if let Some(pace) = self.memory.pace.get_mut(&Unit::Entry(entry.name.clone())) {
-                    pace.judge(true, now, &self.policy.backoff, &self.policy.breaker);
-                }
+        let (Some(entry), Some(first)) = (self.desired.entries.get(index), devices.first()) else { return };
+        let Some(name) = self.unit_name(index, *first) else { return };
+        let drifts = || devices.iter().filter_map(|address| Some((*address, pass.drifts.get(address)?)));
+        if drifts().next().is_some() {
+            // A device that fell with its module, or that was never as declared, is no incident.
+            let fell = drifts().all(|(address, drift)| {
+                let function = pass.snapshot.functions.get(&address);
+                let wanted = function.map(|f| crate::model::resolve::wanted_driver(entry, &f.card, pass.snapshot));
+                *drift == Drift::Unbound && wanted.is_some_and(|driver| lost.contains(&driver.module()))
+            });
+            let known = self.memory.kept.contains(&name);
+            let pace = self.memory.pace.entry(Unit::Entry(name)).or_default();
+            pace.judge(false, now, &self.policy.backoff, &self.policy.breaker);
+            if fell || !known {
+                pace.lost.get_or_insert(noticed);
+            } else {
+                pace.lose(noticed, &self.policy.breaker);
+            }
+        } else if is_whole(devices, pass) {
+            if !self.memory.kept.contains(&name) {
+                self.memory.kept.insert(name.clone());
+            }
+            if let Some(pace) = self.memory.pace.get_mut(&Unit::Entry(name)) {
+                pace.judge(true, now, &self.policy.backoff, &self.policy.breaker);
             }
         }
     }
@@ -178,9 +198,9 @@ impl Keeper {
 
 /// Whether what is there of an entry is known to be as declared: a driver link that cannot be read
 /// is no drift, and no success either.
-fn is_whole(found: &Found, pass: &Pass<'_>) -> bool {
+fn is_whole(devices: &[Address], pass: &Pass<'_>) -> bool {
     let readable = |address| pass.snapshot.functions.get(address).is_some_and(|f| f.driver.unreadable().is_none());
-    !found.devices.is_empty() && found.devices.iter().all(readable)
+    !devices.is_empty() && devices.iter().all(readable)
 }
 
 fn is_driver(pass: &Pass<'_>, module: &Module) -> bool {

@@ -76,12 +76,20 @@ impl Keeper {
         on_vfio.copied().collect()
     }
 
+    /// What a function's losses and repairs are counted for: its entry, or, where the functions of
+    /// an entry do not move together (VFs), itself.
+    pub(super) fn unit_name(&self, index: usize, address: Address) -> Option<String> {
+        let entry = self.desired.entries.get(index)?;
+        Some(if entry.select.vf.is_some() { format!("{}/{address}", entry.name) } else { entry.name.clone() })
+    }
+
     /// Takes over other settings. A person has changed something: what was given up is tried again,
     /// and an entry that is another one now has no past.
     pub fn change(&mut self, desired: Desired, policy: Policy) {
         let old = std::mem::replace(&mut self.desired, desired);
         self.policy = policy;
         let same = |name: &str| {
+            let name = entry_of(name);
             let entry = self.desired.entries.iter().find(|entry| entry.name == name);
             entry.is_some() && entry == old.entries.iter().find(|entry| entry.name == name)
         };
@@ -107,4 +115,9 @@ impl Keeper {
         let deadlines = self.memory.acting.values().map(|acting| acting.deadline);
         paces.chain(deadlines).filter(|wake| taken < *wake).min()
     }
+}
+
+/// The entry that a unit belongs to.
+fn entry_of(unit: &str) -> &str {
+    unit.split('/').next().unwrap_or(unit)
 }

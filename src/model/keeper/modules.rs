@@ -134,10 +134,8 @@ impl Keeper {
         coming: &BTreeSet<&Module>,
         plan: &mut Plan,
     ) -> Option<Binds> {
-        let is_driver = |module: &Module| {
-            module.as_str() == "vfio_pci" || pass.snapshot.variants.iter().any(|variant| variant.module == *module)
-        };
-        if !coming.iter().any(|module| is_driver(module)) {
+        // Whatever is not known to bind nothing may be a driver: `keep` and `driver` take any name.
+        if coming.iter().all(|module| BINDS_NOTHING.contains(&module.as_str())) {
             return Some(Binds::default());
         }
         let pinned = match &pass.snapshot.pinned {
@@ -152,11 +150,13 @@ impl Keeper {
         let (mut binds, mut held) = (Binds::default(), false);
         for (address, driver) in pinned.iter().filter(|(_, driver)| coming.contains(&driver.module())) {
             let Some(function) = pass.snapshot.functions.get(address) else { continue };
-            // Bound meanwhile: the load changes nothing for it.
-            if !function.driver.is_absent() {
-                continue;
-            }
-            match self.pinned_verdict(pass, *address, plan) {
+            let verdict = match &function.driver {
+                // Bound meanwhile: the load changes nothing for it.
+                Fact::Is(_) => continue,
+                Fact::Unreadable(why) => Verdict::Held(Guard::Unreadable, why.clone()),
+                Fact::Absent => self.pinned_verdict(pass, *address, plan),
+            };
+            match verdict {
                 Verdict::Free => {
                     binds.all.push(Target { address: *address, object: function.card.object });
                     if !pass.found.owner.contains_key(address) {
@@ -195,6 +195,9 @@ impl Keeper {
         }
     }
 }
+
+/// VFIO's modules that are no drivers of devices: loading them binds nothing.
+const BINDS_NOTHING: [&str; 6] = ["iommufd", "irqbypass", "vfio", "vfio_iommu_type1", "vfio_pci_core", "vfio_virqfd"];
 
 /// What the kernel will bind by itself.
 #[derive(Default)]

@@ -20,7 +20,6 @@ impl Keeper {
         let mut entries = BTreeMap::new();
         for (index, entry) in self.desired.entries.iter().enumerate() {
             let found = &pass.found.entries[index];
-            let pace = self.memory.pace.get(&Unit::Entry(entry.name.clone()));
             let mut worst: Option<Standing> = found.fault.as_ref().map(|fault| Standing {
                 state: fault.state,
                 reason: fault.reason.clone(),
@@ -30,6 +29,8 @@ impl Keeper {
             for address in &found.devices {
                 let Some(function) = pass.snapshot.functions.get(address) else { continue };
                 let Some(wanted) = wanted_name(self, pass, *address) else { continue };
+                let unit = self.unit_name(index, *address).map(Unit::Entry);
+                let pace = unit.and_then(|unit| self.memory.pace.get(&unit));
                 let standing = self.stand(pass, *address, &wanted, pace, &held);
                 if worst.as_ref().is_none_or(|worst| standing.state < worst.state) {
                     worst = Some(standing.clone());
