@@ -40,6 +40,14 @@ all_ours() { trace_writes | grep -E '^[0-9.]+ (vfiod|vfiod-act|vfiod-look)\['; }
 not_ok_quiet() { ! "$@" >/dev/null 2>&1; }
 not_empty() { [[ -n $1 ]]; }
 
+# Tracing from here on, with a write of our own that must be seen: without it "no write" would prove nothing. The device is the one
+# that carries this script's output; its override is cleared, as it is already.
+watch_writes() {
+    local seen=1
+    trace_writes_start && echo >"$(pci 00:0c.0)/driver_override" && writes_to 00:0c.0 | grep -q driver_override || seen=0
+    is 'writes are traced' "$seen" 1
+}
+
 # ---- a clean host ----------------------------------------------------------------------------------------------------------
 lab_endpoints='00:03.0 00:04.0 00:04.1 01:00.0 02:00.0 04:01.0 04:02.0 05:00.0 05:00.1 00:08.0 00:09.0'
 reset_host() { # vfiod stopped and forgotten, every endpoint back on its host driver, no vfio module, no VFs

@@ -14,7 +14,7 @@ address = "0000:00:03.0"
 TOML
 start_vfiod
 ok 'ready' wait_for 60 says '2 ready'
-trace_writes_start
+watch_writes
 kill_it() { kill -9 "$(main_pid)"; }
 codes=''
 for n in $(seq 20); do
@@ -51,7 +51,7 @@ bind_vfio 01:00.0
 modprobe -r vfio_pci
 configure <<'TOML'
 [repair]
-backoff = { first = "20s", max = "60s" }
+backoff = { first = "10s", max = "60s" }
 [device.nic0]
 address = "0000:01:00.0"
 TOML
@@ -60,17 +60,16 @@ file=$(modinfo -n vfio_pci)
 mv "$file" "$file.away"
 start_vfiod
 ok 'a load that cannot succeed fails' wait_for 60 told MESSAGE_ID="$MSG_REPAIR_FAILED" VFIOD_MODULE=vfio_pci
-trace_writes_start
-tries() { jq -r '.memory.pace["module:vfio_pci"].failures' /run/vfiod/memory.json; }
-before=$(tries)
+pace() { jq -c '.memory.pace["module:vfio_pci"] | [.failures, .not_before]' /run/vfiod/memory.json; }
+ok 'it is tried again, and fails again' wait_for 30 eval '[[ $(pace) == "[2,"* ]]'
+before=$(pace)
 kill_it
 wait_for 30 is_active
 wait_for 30 says degraded
-sleep 4
-is 'after a SIGKILL the wait goes on' "$(tries)" "$before"
+sleep 2
+is 'after a SIGKILL the wait goes on' "$(pace)" "$before"
 mv "$file.away" "$file"
 ok 'and it recovers when it can' wait_for 90 says '1 ready'
-trace_writes_off
 
 # Damaged state is said, and run on.
 stop_vfiod

@@ -2,7 +2,7 @@
 # Every way in which a binding drifts: each comes back, and no undeclared device is written to.
 . /lab/common.sh
 reset_host
-trace_writes_start
+watch_writes
 
 configure <<'TOML'
 [watch]

@@ -9,13 +9,14 @@ TOML
 start_vfiod
 ok 'ready' wait_for 60 says '1 ready'
 mark
-trace_writes_start
+watch_writes
 (while :; do modprobe -r vfio_pci; sleep 1; done) >/dev/null 2>&1 &
 opponent=$!
 ok 'the breaker opens' wait_for 90 told MESSAGE_ID="$MSG_FIGHTING"
 loads=$(trace_writes | grep -c 'module_load.*vfio_pci ')
 losses=$(count MESSAGE_ID="$MSG_MODULE_LOST" VFIOD_MODULE=vfio_pci)
 echo "# losses told before: $losses, loads: $loads"
+ok 'it was repaired before' test "$loads" -ge 3
 sleep 20
 is 'no further modprobe' "$(trace_writes | grep -c 'module_load.*vfio_pci ')" "$loads"
 is 'exactly one alert' "$(alerts)" 1

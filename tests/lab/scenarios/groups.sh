@@ -2,7 +2,7 @@
 # All members of a group or none; an undeclared one on a host driver keeps the others from VFIO, and is named.
 . /lab/common.sh
 reset_host
-trace_writes_start
+watch_writes
 
 configure <<'TOML'
 [device.one]
@@ -29,7 +29,7 @@ wait_for 30 says '2 ready'
 
 # One of two is needed by the host: the other stays where it is, too.
 reset_host
-trace_writes_start
+watch_writes
 default_route_on 04:02.0
 configure <<'TOML'
 [device.one]
@@ -45,7 +45,7 @@ ok 'once it carries nothing, both are bound' wait_for 90 eval 'has_driver 04:01.
 
 # A slot: all its functions, though they are in groups of their own.
 reset_host
-trace_writes_start
+watch_writes
 default_route_on 00:04.1
 configure <<'TOML'
 [device.slot]

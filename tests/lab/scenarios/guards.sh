@@ -11,7 +11,7 @@ judge() { # declares all of them: each is held for its reason and not written to
     for n in "${!names[@]}"; do
         printf '[device.mistake-%d]\naddress = "0000:%s"\n' "$n" "${addresses[n]}"
     done | configure
-    trace_writes_start
+    watch_writes
     start_vfiod
     ok "all ${#names[@]} are held" wait_for 90 says ": ${#names[@]} held"
     # Nothing is tried later either.
@@ -78,7 +78,7 @@ id = "10de:2684"
 address = "0000:00:03.0"
 allow = ["carries-route"]
 TOML
-trace_writes_start
+watch_writes
 start_vfiod
 ok 'another card than declared: mismatch' wait_for 60 says '1 mismatch'
 ok 'another card than declared: told, with both ids' eval "entries MESSAGE_ID=$MSG_NOT_FOUND VFIOD_ENTRY=other | grep -q '8086:2922.*10de:2684'"

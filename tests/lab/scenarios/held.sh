@@ -17,7 +17,7 @@ ok 'ready' wait_for 60 says '2 ready'
 
 holder=$(hold_as_user 01:00.0 labuser)
 ok 'open by somebody: assigned' wait_for 60 says '1 assigned'
-trace_writes_start
+watch_writes
 echo >"$(pci 01:00.0)/driver_override"
 ok 'its override is cleared while it is open: held' wait_for 60 says '1 held'
 ok 'the holder is named' eval "field VFIOD_CAUSE MESSAGE_ID=$MSG_HELD VFIOD_DEVICE=0000:01:00.0 | grep -q 'in-use: .*python3'"
@@ -31,7 +31,7 @@ holder=$(hold_as_user 01:00.0 labuser)
 wait_for 60 says '1 assigned'
 mark
 trace_writes_off
-trace_writes_start
+watch_writes
 (unbind 01:00.0) & outsider=$!
 # No journalctl while it hangs: on 6.1 journald hangs with it. The kernel's own message about the device makes journald read the
 # device's uevent, which blocks there until the holder leaves. Entries are kept in its socket and come in afterwards.

@@ -2,7 +2,15 @@
 # Modules that must not, cannot or need not be loaded: the right state, one entry, no loop, and recovery where it is possible.
 . /lab/common.sh
 
-modprobes() { trace_writes | grep -c module_load; }
+# Every start of modprobe, also one that loads nothing.
+watch_modprobe() {
+    watch_writes
+    echo 'filename ~ "*modprobe"' >"$lab_trace/events/sched/sched_process_exec/filter"
+    echo 1 >"$lab_trace/events/sched/sched_process_exec/enable"
+    (exec /sbin/modprobe --version >/dev/null)
+    ok 'a modprobe is seen' test "$(modprobes)" -eq 1
+}
+modprobes() { grep -c sched_process_exec "$lab_trace/trace"; }
 begin() { # a host on which vfio_pci was unloaded from under a device
     reset_host
     bind_vfio 01:00.0
@@ -19,7 +27,10 @@ blocked() { # NAME STATE: said once, in that state, and nothing is tried again
     ok "$1: blocked" wait_for 60 says "vfio_pci $2"
     ok "$1: told with the evidence" wait_for 10 told MESSAGE_ID="$MSG_MODULE_BLOCKED" VFIOD_MODULE=vfio_pci VFIOD_NEW="$2"
     echo "# $(field VFIOD_CAUSE MESSAGE_ID="$MSG_MODULE_BLOCKED" VFIOD_MODULE=vfio_pci)"
+    watch_modprobe
     sleep 5
+    is "$1: no loop" "$(modprobes)" 1
+    trace_writes_off
     is "$1: one entry" "$(count MESSAGE_ID="$MSG_MODULE_BLOCKED" VFIOD_MODULE=vfio_pci)" 1
     ok "$1: the device is blocked for that reason" told MESSAGE_ID="$MSG_BLOCKED" VFIOD_DEVICE=0000:01:00.0
     ok "$1: the module stays out" eval '! module_live vfio_pci'

@@ -33,7 +33,7 @@ on_cpu() { cut -d' ' -f1 "/proc/$pid/schedstat"; }
 execs() { grep -c sched_process_exec "$lab_trace/trace"; }
 
 at_rest() { # NAME SECONDS: figures of that long a rest
-    trace_writes_start
+    watch_writes
     echo 'filename ~ "*vfiod*" || filename ~ "*exe" || filename ~ "*modprobe*"' >"$lab_trace/events/sched/sched_process_exec/filter"
     echo 1 >"$lab_trace/events/sched/sched_process_exec/enable"
     mark

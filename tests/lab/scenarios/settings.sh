@@ -50,7 +50,7 @@ printf '[repair]\nmode = "observe"\n' >/run/vfiod/conf.d/80-observe.toml
 mark
 reload_vfiod
 wait_for 20 told MESSAGE_ID="$MSG_RELOADED"
-trace_writes_start
+watch_writes
 unbind 00:03.0
 ok 'mode = "observe": the drift is told' wait_for 30 told MESSAGE_ID="$MSG_DRIFTED" VFIOD_DEVICE=0000:00:03.0
 sleep 6

@@ -12,9 +12,11 @@ pid=$(main_pid)
 inside() { nsenter --target "$pid" --mount -- "$@"; } # what the unit's file systems let root do
 # A directive is no proof: each is tried.
 for path in /etc/lab-probe /usr/lab-probe /boot/lab-probe /root/lab-probe /home/lab-probe /var/lib/lab-probe /srv/lab-probe; do
+    ok "there: ${path%/*}" inside test -d "${path%/*}"
     not_ok "read-only inside: $path" inside touch "$path"
 done
-for path in /proc/sys/kernel/panic /sys/kernel/mm/ksm/run /sys/module/kernel/parameters/panic /sys/fs/cgroup/cgroup.procs; do
+for path in /proc/sys/kernel/panic /sys/kernel/mm/ksm/run /sys/module/kernel/parameters/panic; do
+    ok "there: $path" inside test -e "$path"
     not_ok "read-only inside: $path" inside sh -c 'cat "$0" >/dev/null 2>&1; echo 0 >"$0"' "$path"
 done
 ok 'its state directory is writable' inside touch /var/lib/vfiod/lab-probe

@@ -31,6 +31,7 @@ rounds() { # NUMBER LIMIT NAME
     local middle
     middle=$(printf '%s\n' "${times[@]}" | sort -n | sed -n "$(($1 / 2))p")
     echo "# $3: ${times[*]} ms, median $middle, limit $2"
+    is "$3: as many rounds as there should be" "${#times[@]}" "$1"
     ok "$3: the outsider's modprobe -r succeeds each time" test -z "${codes//0 /}"
     ok "$3: back within the limit" test "$middle" -le "$2"
     ok "$3: the modules are live" eval 'module_live vfio_pci && module_live vfio_pci_core && module_live vfio_iommu_type1'
