@@ -1,7 +1,7 @@
 //! Modules that cannot be had, and what a load would bind besides.
 
 use vfiod::host::sim::machine::lab;
-use vfiod::host::sim::{Fault, Kernel, Rule, Use, Version};
+use vfiod::host::sim::{Answer, Fault, Kernel, Rule, Use, Version};
 use vfiod::model::event::{Event, Kind, Level};
 
 use crate::support::lab::{NIC, OTHER, SLOT};
@@ -210,6 +210,22 @@ async fn nothing_declared_and_nothing_on_vfio_needs_no_module() {
         lab.modprobe_r("vfio_pci").await;
         lab.secs(2).await;
         assert_eq!((lab.driver(NIC).as_deref(), lab.writes(NIC)), (Some("vfio-pci"), 0));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_module_that_cannot_be_loaded_does_not_keep_another_from_being_loaded() {
+    run(async {
+        let lab = Lab::ready(&by("nic", NIC)).await;
+        lab.machine.with(|kernel| {
+            kernel.break_it(Fault::ModprobeFails(module("vfio_iommu_type1"), 1));
+            kernel.rmmod(&module("vfio_iommu_type1"));
+        });
+        assert_eq!(lab.modprobe_r("vfio_pci").await, Answer::Exit(0));
+        lab.secs(5).await;
+        assert!(lab.is_live("vfio_pci"));
+        assert_eq!(lab.driver(NIC).as_deref(), Some("vfio-pci"));
     })
     .await;
 }

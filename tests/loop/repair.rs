@@ -265,3 +265,27 @@ async fn a_device_that_a_vm_has_is_assigned_and_ready_again_afterwards() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_virtual_function_that_is_held_does_not_make_repairs_of_another_count_as_failed() {
+    run(async {
+        let mut kernel = lab(Version::V6_12);
+        kernel.set_vfs(addr("0000:02:00.0"), 4);
+        let lab = Lab::ready_on(kernel, VFS).await;
+        lab.machine.with(|kernel| {
+            kernel.open(addr("0000:02:00.1"), &Process::new(77, "qemu", 107));
+            kernel.write_override(addr("0000:02:00.1"), None);
+        });
+        lab.secs(70).await;
+        assert_eq!(lab.line(), "held: 1 held");
+        let before = lab.writes("0000:02:00.1");
+        for _ in 0..3 {
+            lab.unbind("0000:02:00.2");
+            lab.secs(2).await;
+            assert_eq!(lab.driver("0000:02:00.2").as_deref(), Some("vfio-pci"));
+        }
+        assert!(lab.of(Kind::RepairFailed).is_empty());
+        assert_eq!(lab.writes("0000:02:00.1"), before);
+    })
+    .await;
+}
