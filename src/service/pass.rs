@@ -35,6 +35,8 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             // Several looks that time out take longer than systemd waits for one sign of life.
             self.live();
             seen.show(&mut snapshot);
+            // A loss that began during the look has had no quiet time yet.
+            let noticed = self.host.now();
             pass = self.keeper.learn(&snapshot, noticed);
             plan = self.keeper.decide(&pass);
         }

@@ -107,7 +107,7 @@ impl Pulse {
     #[must_use]
     pub fn may_act(&self, cause: Cause, lost: Option<Time>, now: Time) -> bool {
         let settled = lost.is_none_or(|lost| lost + self.settle <= now);
-        cause == Cause::Settled || (self.unsettled.is_none() && settled)
+        settled && (cause == Cause::Settled || self.unsettled.is_none())
     }
 
     /// Notes that a pass has been made. Unrest ends only with the pass that waited for its end.
