@@ -1,12 +1,11 @@
 //! The machine that vfiod runs on: the observer, the children that read and act, the kernel's events.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use super::act::modprobe;
-use super::children::Actors;
+use super::children::{self, Actors};
 use super::intent::Store;
 use super::kernel;
 use super::look::ask::{Ask, Looked};
@@ -30,7 +29,8 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Live {
     observer: Observer,
     readers: Readers,
-    actors: Actors,
+    /// None, and why, where nothing may be written.
+    actors: Result<Actors, String>,
     uevents: Option<Uevents>,
     trouble: Vec<String>,
     /// Functions from whose files a reader has not come back.
@@ -40,21 +40,28 @@ pub struct Live {
 impl Live {
     /// The kernel below `root`, with this boot's state in `run`. Needs a tokio runtime around it.
     ///
-    /// # Errors
-    /// When the store of intents cannot be had: nothing could be written then without forgetting it.
-    pub fn new(root: Root, run: &Path, boot: &str, uevents: bool) -> io::Result<Live> {
-        let store = Store::open(run.join("acts")).map_err(io::Error::other)?;
+    /// With `unlocked`, or where the store of intents cannot be had, it watches and tells, and every
+    /// act is refused with that reason: a write that a restart forgets could be begun a second time.
+    #[must_use]
+    pub fn new(root: Root, run: &Path, boot: &str, uevents: bool, unlocked: Option<String>) -> Live {
         let modprobe = modprobe::find(&root);
+        let store = match unlocked {
+            None => Store::open(run.join("acts")).map_err(|e| e.to_string()),
+            Some(why) => Err(why),
+        };
+        let actors = store
+            .map(|store| Actors::new(Program::own(["act"]), modprobe, store, boot.to_owned()))
+            .map_err(|why| format!("{why}; nothing is written to the kernel"));
         let mut live = Live {
             observer: Observer::new(root),
             readers: Readers::new(Program::own(["look"])),
-            actors: Actors::new(Program::own(["act"]), modprobe, store, boot.to_owned()),
+            trouble: actors.as_ref().err().cloned().into_iter().collect(),
+            actors,
             uevents: None,
-            trouble: Vec::new(),
             late: BTreeSet::new(),
         };
         live.listen(uevents);
-        Ok(live)
+        live
     }
 
     /// Begins or ends listening to the kernel's events. Where that cannot be, the poll is enough.
@@ -73,6 +80,13 @@ impl Live {
 /// Whether a module's coming or going can concern VFIO.
 fn concerns_vfio(module: &Module) -> bool {
     module.as_str().contains("vfio") || matches!(module.as_str(), "iommufd" | "irqbypass" | "virtio_iommu")
+}
+
+async fn next_ended(actors: &mut Result<Actors, String>) -> children::Ended {
+    match actors {
+        Ok(actors) => actors.next_ended().await,
+        Err(_) => std::future::pending().await,
+    }
 }
 
 async fn next_event(uevents: &mut Option<Uevents>) -> Sign {
@@ -130,13 +144,16 @@ impl Host for Live {
     async fn begin(&mut self, act: &Act, deadline: Time) -> Result<(), String> {
         // What the actor writes is not what was read before it.
         self.observer.doubt_pins(&act.functions, "written since it was read");
-        self.actors.begin(act.clone(), deadline).await.map(drop)
+        match &mut self.actors {
+            Ok(actors) => actors.begin(act.clone(), deadline).await.map(drop),
+            Err(why) => Err(why.clone()),
+        }
     }
 
     async fn next(&mut self) -> Sign {
         tokio::select! {
             biased;
-            ended = self.actors.next_ended() => {
+            ended = next_ended(&mut self.actors) => {
                 Sign::Ended(Ended { key: ended.key, outcomes: ended.outcomes, trouble: ended.trouble })
             }
             sign = next_event(&mut self.uevents) => sign,
@@ -149,7 +166,7 @@ impl Host for Live {
     }
 
     fn inherit(&mut self) -> (Vec<Inherited>, Vec<String>) {
-        let adopted = self.actors.adopt();
+        let adopted = self.actors.as_mut().map(Actors::adopt).unwrap_or_default();
         let inherited = adopted.running.into_iter().map(|running| Inherited {
             act: running.act,
             since: running.since,

@@ -87,21 +87,32 @@ pub fn run(file: Option<PathBuf>, environment: &Environment) -> Result<(), Failu
     let settings = read(file.as_deref()).map_err(Failure::Config)?;
     let run = environment.run.clone().unwrap_or_else(|| PathBuf::from(names::path::RUN));
     let state = environment.state.clone().unwrap_or_else(|| PathBuf::from(names::path::STATE));
-    // Only the lock is needed to begin; a state directory that cannot be had is told by the store.
-    DirBuilder::new().recursive(true).mode(0o755).create(&run).map_err(system("create directory", &run))?;
+    // A state directory that cannot be had is told by the store. Without a lock there is no write,
+    // but there is somebody who watches.
     let _ = DirBuilder::new().recursive(true).mode(0o700).create(&state);
-    let _lock = lock(&run.join("lock"))?;
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(&run).map_err(system("create directory", &run));
+    let (_lock, unlocked) = match made.and_then(|()| lock(&run.join("lock"))) {
+        Ok(lock) => (Some(lock), None),
+        Err(failure @ Failure::Running(_)) => return Err(failure),
+        Err(failure) => (None, Some(failure.to_string())),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("start the runtime in", &run))?;
-    runtime.block_on(watch(file, settings, &run, state))
+    runtime.block_on(watch(file, settings, &run, state, unlocked))
 }
 
-async fn watch(file: Option<PathBuf>, settings: Settings, run: &Path, state: PathBuf) -> Result<(), Failure> {
+async fn watch(
+    file: Option<PathBuf>,
+    settings: Settings,
+    run: &Path,
+    state: PathBuf,
+    unlocked: Option<String>,
+) -> Result<(), Failure> {
     let root = Root::live();
     let boot = kernel::boot_id(&root).map_err(system("read", Path::new("the boot id")))?;
-    let host = Live::new(root, run, &boot, settings.watch.uevents).map_err(system("watch the kernel from", run))?;
+    let host = Live::new(root, run, &boot, settings.watch.uevents, unlocked);
     let (ask, requests) = mpsc::channel(8);
     let signals = Signals::new([SIGHUP, SIGTERM, SIGINT]).map_err(system("receive signals in", run))?;
     tokio::spawn(listen(signals, file, ask));
