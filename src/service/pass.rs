@@ -18,11 +18,18 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     pub(super) async fn pass(&mut self, cause: Cause) {
         let noticed = self.pulse.disturbed().unwrap_or_else(|| self.host.now());
         let mut snapshot = self.observe();
+        let mut seen = Seen::default();
+        if cause == Cause::Poll {
+            seen.recall(self.glances.recall(&snapshot));
+            seen.show(&mut snapshot);
+        } else {
+            self.glances.clear();
+        }
+        let recalled = seen.asked.clone();
         let mut pass = self.keeper.learn(&snapshot, noticed);
         let mut plan = self.keeper.decide(&pass);
         // What one look shows can make another one necessary: an override that was cleared, who
         // has the device open.
-        let mut seen = Seen::default();
         loop {
             let closer = self.closer(&pass, &plan, &seen);
             if closer.is_empty() {
@@ -41,6 +48,15 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             plan = self.keeper.decide(&pass);
         }
         self.pulse.passed(cause, self.host.now());
+        let (first, longest) = (self.settings.watch.interval, self.settings.watch.override_interval);
+        self.glances.keep(&pass, &plan, &recalled, first, longest);
+        // A remembered look may keep holding; for a write it takes a new one.
+        let acts = plan.acts.len();
+        plan.acts.retain(|act| act.functions.is_disjoint(&recalled));
+        if plan.acts.len() < acts && self.settings.policy.mode == Mode::Enforce {
+            self.glances.clear();
+            self.pulse.ask(self.host.now());
+        }
         if self.ready && self.settings.policy.mode == Mode::Enforce {
             self.act(cause, &pass, &mut plan).await;
         }

@@ -22,6 +22,12 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Takes in looks of earlier passes; none of these is asked for again in this one.
+    pub fn recall(&mut self, looks: BTreeMap<Address, Arc<Look>>) {
+        self.asked.extend(looks.keys().copied());
+        self.looks.extend(looks);
+    }
+
     /// Takes in a look.
     pub fn add(&mut self, closer: Closer, found: Found) {
         let silent = closer.looks.iter().filter(|address| !found.looks.contains_key(address));

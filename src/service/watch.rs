@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::glance::Glances;
 use super::notify::Notify;
 use super::pulse::{Cause, Pulse};
 use super::store::Store;
@@ -60,6 +61,8 @@ pub struct Watch<H, T, S, N> {
     pub(super) pins_due: Time,
     /// Functions to take into observations besides: what a load would bind.
     pub(super) besides: BTreeSet<Address>,
+    /// Looks at what is left alone.
+    pub(super) glances: Glances,
     pub(super) ready: bool,
     pub(super) stop: bool,
     pub(super) reload: Option<Result<Box<Settings>, String>>,
@@ -86,6 +89,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             pins: BTreeSet::new(),
             pins_due: now,
             besides: BTreeSet::new(),
+            glances: Glances::default(),
             ready: false,
             stop: false,
             reload: None,

@@ -70,7 +70,7 @@ async fn a_device_that_somebody_has_open_is_left_alone_until_he_leaves() {
         let ptp = Process::new(77, "ptp4l", 123);
         let lab = nic_held("in-use: ptp4l[77]", |kernel| kernel.open_node(addr(NIC), "/dev/ptp0", &ptp)).await;
         lab.machine.with(|kernel| kernel.exit(&ptp));
-        lab.secs(6).await;
+        lab.secs(61).await;
         assert_eq!(lab.line(), "ready: 2 ready");
     })
     .await;

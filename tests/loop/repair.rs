@@ -234,7 +234,7 @@ async fn a_slot_moves_as_one_or_not_at_all() {
         assert!(held[1].cause.contains("vlc[700] has /dev/snd/pcmC1D0p open"), "{}", held[1].cause);
         assert!(held[0].cause.contains("moves together with 0000:05:00.1"), "{}", held[0].cause);
         lab.machine.with(|kernel| kernel.exit(&vlc));
-        lab.secs(7).await;
+        lab.secs(61).await;
         assert_eq!(
             (lab.driver(SLOT[0]).as_deref(), lab.driver(SLOT[1]).as_deref()),
             (Some("vfio-pci"), Some("vfio-pci"))

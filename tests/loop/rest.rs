@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use vfiod::host::port::Sign;
 use vfiod::host::sim::machine::lab;
-use vfiod::host::sim::{Process, Version};
+use vfiod::host::sim::{Process, Use, Version};
 use vfiod::model::event::Kind;
 
 use crate::support::ears::Word;
@@ -195,6 +195,28 @@ async fn uevents_switched_off_by_a_reload_are_not_heeded_any_more() {
         assert!(!lab.is_live("vfio_pci"));
         lab.secs(5).await;
         assert!(lab.is_live("vfio_pci"));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_alone_is_looked_at_ever_more_rarely() {
+    run(async {
+        let mut kernel = lab(Version::V6_12);
+        kernel.set_use(addr(NIC), Use::Network("the default route goes out by eth0".to_owned()));
+        let mut lab = Lab::on(kernel, &by("nic", NIC));
+        lab.start();
+        lab.secs(600).await;
+        assert_eq!(lab.line(), "held: 1 held");
+        let looks = || lab.machine.looks.borrow().iter().filter(|(_, closer)| !closer.looks.is_empty()).count();
+        // 120 polls; after 5, 10, 20, 40 and then 60 s.
+        assert!((5..20).contains(&looks()), "{}", looks());
+        // And at once when something happens.
+        let before = looks();
+        lab.unbind(OTHER);
+        lab.secs(1).await;
+        assert!(looks() > before);
+        assert_eq!(lab.writes(NIC), 0);
     })
     .await;
 }
