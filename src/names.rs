@@ -3,6 +3,9 @@
 /// The program's name: `SYSLOG_IDENTIFIER`, the unit, the directories.
 pub const PROGRAM: &str = "vfiod";
 
+/// What an actor is called in ps and in the journal.
+pub const ACTOR: &str = "vfiod-act";
+
 /// Exit codes of `vfiod`, in the words of sysexits(3) where there is one.
 pub mod exit {
     /// All is well.

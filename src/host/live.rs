@@ -19,6 +19,7 @@ use crate::model::pci::{Address, Module};
 use crate::model::plan::Act;
 use crate::model::snapshot::{Fact, Snapshot};
 use crate::model::time::Time;
+use crate::names;
 
 /// How long a single read may take in a closer look before it counts as blocked. A scan of a
 /// thousand processes takes a tenth of a second natively, some seconds where a machine is emulated.
@@ -35,6 +36,8 @@ pub struct Live {
     trouble: Vec<String>,
     /// Functions from whose files a reader has not come back.
     late: BTreeSet<Address>,
+    /// Whether intents of an earlier run could not be read.
+    doubtful: bool,
 }
 
 impl Live {
@@ -59,6 +62,7 @@ impl Live {
             actors,
             uevents: None,
             late: BTreeSet::new(),
+            doubtful: false,
         };
         live.listen(uevents);
         live
@@ -80,6 +84,16 @@ impl Live {
 /// Whether a module's coming or going can concern VFIO.
 fn concerns_vfio(module: &Module) -> bool {
     module.as_str().contains("vfio") || matches!(module.as_str(), "iommufd" | "irqbypass" | "virtio_iommu")
+}
+
+/// A process that calls itself an actor and is none of ours, by `/proc/<pid>/comm`.
+fn unknown_actor(root: &Root, known: &BTreeSet<u32>) -> Result<Option<u32>, String> {
+    let names = root.list("/proc").map_err(|e| format!("list /proc: {e}"))?;
+    let pids = names.iter().filter_map(|name| name.parse::<u32>().ok()).filter(|pid| !known.contains(pid));
+    // One that ends meanwhile has no name any more.
+    let is_actor =
+        |pid: &u32| root.read_text(&format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == names::ACTOR);
+    Ok(pids.into_iter().find(is_actor))
 }
 
 async fn next_ended(actors: &mut Result<Actors, String>) -> children::Ended {
@@ -144,10 +158,17 @@ impl Host for Live {
     async fn begin(&mut self, act: &Act, deadline: Time) -> Result<(), String> {
         // What the actor writes is not what was read before it.
         self.observer.doubt_pins(&act.functions, "written since it was read");
-        match &mut self.actors {
-            Ok(actors) => actors.begin(act.clone(), deadline).await.map(drop),
-            Err(why) => Err(why.clone()),
+        let actors = self.actors.as_mut().map_err(|why| why.clone())?;
+        // An intent that could not be read may be the one of an actor that is still at work, on
+        // whatever: until no such process is left, nothing is begun.
+        if self.doubtful {
+            let known: BTreeSet<u32> = actors.running().map(|running| running.pid).collect();
+            if let Some(pid) = unknown_actor(self.observer.root(), &known)? {
+                return Err(format!("an actor of an earlier run is at work ({pid}), and its intent cannot be read"));
+            }
+            self.doubtful = false;
         }
+        actors.begin(act.clone(), deadline).await.map(drop)
     }
 
     async fn next(&mut self) -> Sign {
@@ -167,6 +188,7 @@ impl Host for Live {
 
     fn inherit(&mut self) -> (Vec<Inherited>, Vec<String>) {
         let adopted = self.actors.as_mut().map(Actors::adopt).unwrap_or_default();
+        self.doubtful = !adopted.trouble.is_empty();
         let inherited = adopted.running.into_iter().map(|running| Inherited {
             act: running.act,
             since: running.since,

@@ -36,6 +36,11 @@ kill -9 "$(main_pid)"
 wait_for 20 is_active
 sleep 3
 is 'also after a crash no second write is begun' "$(pgrep vfiod-act)" "$actor"
+echo '{' >/run/vfiod/acts/modules.json
+kill -9 "$(main_pid)"
+wait_for 20 is_active
+sleep 3
+is 'also where its intent cannot be read' "$(pgrep vfiod-act)" "$actor"
 mark
 echo go >/run/lab/gate
 ok 'it returns: the module is live and the pinned device bound' wait_for 60 eval 'module_live vfio_pci && has_driver 01:00.0 vfio-pci'
