@@ -88,4 +88,8 @@ stop_vfiod
 ip link del br0
 ip link del bond0
 ip netns del away
+ip route flush table 100
+for address in 00:03.0 00:04.0; do
+    nic=$(nic_of "$address") && ip address flush dev "$nic" && ip link set "$nic" down
+done
 finish
