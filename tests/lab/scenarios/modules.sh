@@ -27,6 +27,8 @@ blocked() { # NAME STATE: said once, in that state, and nothing is tried again
     ok "$1: blocked" wait_for 60 says "vfio_pci $2"
     ok "$1: told with the evidence" wait_for 10 told MESSAGE_ID="$MSG_MODULE_BLOCKED" VFIOD_MODULE=vfio_pci VFIOD_NEW="$2"
     echo "# $(field VFIOD_CAUSE MESSAGE_ID="$MSG_MODULE_BLOCKED" VFIOD_MODULE=vfio_pci)"
+    # What it needs is loaded all the same, once.
+    sleep 3
     watch_modprobe
     sleep 5
     is "$1: no loop" "$(modprobes)" 1
