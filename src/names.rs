@@ -6,6 +6,46 @@ pub const PROGRAM: &str = "vfiod";
 /// What an actor is called in ps and in the journal.
 pub const ACTOR: &str = "vfiod-act";
 
+/// Names on the bus.
+pub mod bus {
+    /// The well-known name.
+    pub const NAME: &str = "org.vfiod1";
+    /// The ObjectManager's path.
+    pub const ROOT: &str = "/org/vfiod1";
+    /// The manager's path.
+    pub const MANAGER: &str = "/org/vfiod1/manager";
+    /// Before an error's name.
+    pub const ERROR: &str = "org.vfiod1.Error";
+}
+
+/// Actions of polkit, see packaging/polkit.
+pub mod action {
+    /// Repairs, loads, looks and forgets failures.
+    pub const REPAIR: &str = "org.vfiod1.repair";
+    /// Gives devices back and takes them again.
+    pub const RELEASE: &str = "org.vfiod1.release";
+    /// Holds and inhibits.
+    pub const HOLD: &str = "org.vfiod1.hold";
+    /// Reads the configuration again.
+    pub const RELOAD: &str = "org.vfiod1.reload";
+}
+
+/// Exit codes of `vfiodctl`.
+pub mod ctl {
+    /// All is well.
+    pub const OK: u8 = 0;
+    /// Something is not ready, or was refused.
+    pub const NOT_READY: u8 = 1;
+    /// The command line was wrong.
+    pub const USAGE: u8 = 2;
+    /// The daemon cannot be reached.
+    pub const UNREACHABLE: u8 = 3;
+    /// There is no such device, entry, module or hold.
+    pub const NO_SUCH: u8 = 4;
+    /// The caller is not authorised.
+    pub const DENIED: u8 = 5;
+}
+
 /// Exit codes of `vfiod`, in the words of sysexits(3) where there is one.
 pub mod exit {
     /// All is well.
@@ -30,6 +70,8 @@ pub mod path {
     pub const RUN: &str = "/run/vfiod";
     /// State that lasts, when systemd names no `StateDirectory`.
     pub const STATE: &str = "/var/lib/vfiod";
+    /// vfiod's own instance of the kernel's trace.
+    pub const TRACE: &str = "/sys/kernel/tracing/instances/vfiod";
 }
 
 /// One MESSAGE_ID for each kind of journal entry, explained in `systemd/vfiod.catalog`.
@@ -76,6 +118,26 @@ pub mod message {
     pub const ADOPTED: &str = "8ce7051d730045a1869479958b523a7d";
     /// A module load makes the kernel bind a device that is pinned to it and not declared.
     pub const ALSO_BINDS: &str = "b16f34b132094e749631bd0a09529fc1";
+    /// A device was given back at a person's request, and is left alone.
+    pub const RELEASED: &str = "60ca48dda2b143ddbab14bddb57e830a";
+    /// A released device is kept again.
+    pub const UNRELEASED: &str = "8418664ba6404214a2934eea43eaab21";
+    /// What a check warns of has changed, about a declared device or the host.
+    pub const VERDICT: &str = "2068617b0e7e486c8caefb18e7574646";
+    /// A hold or an inhibitor has begun.
+    pub const HOLD: &str = "5f39020631d94f5fae23ef916374283a";
+    /// A hold or an inhibitor has ended.
+    pub const HOLD_OVER: &str = "31374f8a4e7746dab2ecfaab66c3748e";
+    /// There is no system bus to be asked over; vfiod keeps watching.
+    pub const BUS_LOST: &str = "a9fc5c20834e46ddaae91de5cccef0d7";
+    /// vfiod can be asked over the system bus again.
+    pub const BUS_BACK: &str = "ba3af816508d499bb7760b7237f88a9c";
+    /// Somebody else has vfiod's name on the bus.
+    pub const NAME_TAKEN: &str = "b01ad2d11cf144f2bf037cbcb18fa45b";
     /// State on disk could not be read or written; vfiod runs on.
     pub const STATE_TROUBLE: &str = "17ae8c63202343c0aeef88ad708a9bcf";
+    /// What is declared could not be checked; what the last check found stays in force.
+    pub const UNCHECKED: &str = "8b071c2800f944e298cb17903073f162";
+    /// Who unloads modules cannot be seen; everything else goes on.
+    pub const UNWITNESSED: &str = "9da5b466bfb24940894acce919402242";
 }

@@ -5,12 +5,10 @@
 //! read as the saved tree of a user is: no holder, route or disk can be told from it.
 //! `UPDATE_EXPECT=1 cargo test --test cases` writes what comes of each now.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
-
 #[path = "common/written.rs"]
 mod written;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,7 +23,6 @@ use vfiod::host::port::{Closer, Found, Scope};
 use vfiod::host::root::Root;
 use vfiod::model::keeper::Keeper;
 use vfiod::model::memory::Memory;
-use vfiod::model::pci::Address;
 use vfiod::model::plan::Plan;
 use vfiod::model::status::Status;
 use vfiod::model::time::Time;
@@ -69,8 +66,10 @@ impl Case {
                     .filter(|a| pins_due && self.keeper.declares(&pass, **a))
                     .copied()
                     .collect(),
+                serials: self.keeper.unread_serials(&pass, false),
                 pinned: plan.look_for_pinned && seen.pinned.is_none(),
             };
+            closer.serials.retain(|address| !seen.serials.contains(address));
             closer.looks.retain(|address| !seen.asked.contains(address));
             if closer.is_empty() {
                 let status = self.keeper.status(&pass, &plan);
@@ -85,12 +84,8 @@ impl Case {
 
     /// What the child of the live host does, in this process: on a tree nothing blocks.
     fn look(&mut self, closer: &Closer) -> Found {
-        let Closer { looks, pins, pinned } = closer.clone();
-        let ask = Ask { functions: looks, pins, pinned, spare: BTreeSet::new(), patience: Duration::from_secs(5) };
-        let looked = look(self.observer.root(), &ask);
-        let pins: BTreeMap<Address, _> = looked.pins.into_iter().map(|(a, pin)| (a, (pin.object, pin.pin))).collect();
-        self.observer.remember_pins(pins);
-        Found { looks: looked.looks, pinned: looked.pinned }
+        let looked = look(self.observer.root(), &Ask::of(closer, Duration::from_secs(5)));
+        self.observer.take_in(looked)
     }
 }
 

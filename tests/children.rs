@@ -1,13 +1,13 @@
 //! Actors as processes, with shell scripts in their place.
-#![allow(clippy::unwrap_used, reason = "a test may")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::stat::Mode;
+use vfiod::host::act::NONE_CAME;
 use vfiod::host::children::{Actors, Ended};
 use vfiod::host::intent::{Intent, Store};
 use vfiod::host::kernel;
@@ -180,6 +180,36 @@ async fn an_actor_that_died_meanwhile_is_told_with_what_it_said() {
         assert_eq!(ended.trouble.unwrap(), format!("actor {} ended after 1 of 2 steps", ended.key));
     }
     assert_eq!(place.acts(), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn an_actor_whose_daemon_was_killed_before_it_sent_the_errand_is_no_trouble() {
+    let place = Place::new();
+    let store = Store::open(place.path("acts")).unwrap();
+    // As `begin` leaves it, with the real actor, whose input ends at once.
+    let act = act("group-3", &["0000:01:00.0"]);
+    let outcomes = store.new_outcomes(act.key).unwrap();
+    let words = outcomes.try_clone().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vfiod"));
+    let mut actor = command.arg("act").stdin(Stdio::null()).stdout(outcomes).stderr(words).spawn().unwrap();
+    let (started, deadline, boot_id) = (kernel::now(), in_a_minute(), BOOT.to_owned());
+    store.save(&Intent { act, started, deadline, boot_id, pid: actor.id(), starttime: 1 }).unwrap();
+    assert!(!actor.wait().unwrap().success());
+
+    let mut actors = place.actors("exit 9");
+    assert_eq!(actors.adopt().running.len(), 1);
+    let ended = ended(&mut actors).await;
+    assert_eq!((ended.outcomes, ended.adopted, ended.trouble), (Vec::new(), true, None));
+    assert_eq!(place.acts(), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn an_own_actor_that_says_that_no_errand_came_is_trouble() {
+    let place = Place::new();
+    let mut actors = place.actors(&format!("read errand; echo 'vfiod: {NONE_CAME}' >&2; exit 1"));
+    actors.begin(act("modules", &[]), in_a_minute()).await.unwrap();
+    let trouble = ended(&mut actors).await.trouble.unwrap();
+    assert!(trouble.starts_with("actor modules ended after 0 of 2 steps: exit status: 1: "), "{trouble}");
 }
 
 #[tokio::test]

@@ -2,8 +2,6 @@
 //!
 //! `UPDATE_EXPECT=1 cargo test --test config` writes what comes of it now.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 

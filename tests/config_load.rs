@@ -1,7 +1,5 @@
 //! Finding configuration files: what a tree in git cannot hold.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
-
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

@@ -1,7 +1,5 @@
 //! Whatever the bytes: the configuration is read or refused, and a refusal names the file on one line.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
-
 use std::path::Path;
 
 use proptest::prelude::*;

@@ -1,7 +1,5 @@
 //! Everything that the fuzzers were given and have found, as plain tests.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
-
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 
@@ -14,6 +12,7 @@ use vfiod::config::source::Source;
 use vfiod::host::intent::Intent;
 use vfiod::host::look::ask::Looked;
 use vfiod::host::look::rtnetlink;
+use vfiod::host::witness::line;
 use vfiod::host::{serial, uevents};
 
 fn names(directory: &str) -> BTreeSet<String> {
@@ -33,6 +32,8 @@ fn the_whole_seeds_are_understood_so_that_a_fuzzer_begins_within_the_formats() {
     assert_eq!(looked.looks.len(), 1);
     let wake = |name| uevents::parse(&seed(name)).and_then(|event| event.wake());
     assert!(wake("uevent/bind").is_some() && wake("uevent/module-gone").is_some());
+    let traced = |name: &str| seed(name).split(|b| *b == b'\n').filter_map(line::parse).count();
+    assert_eq!((traced("trace/debian-12"), traced("trace/names")), (7, 5));
     let bond = rtnetlink::link(&seed("rtnetlink/link")).unwrap();
     assert_eq!((bond.name.as_str(), bond.master, bond.lower), ("bond0", Some(5), Some(7)));
     assert_eq!(rtnetlink::route(&seed("rtnetlink/default-route")).unwrap().out, [2]);

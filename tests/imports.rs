@@ -2,8 +2,6 @@
 //!
 //! Clippy holds the other half of the architecture (who may do I/O at all), see `clippy.toml`.
 
-#![allow(clippy::disallowed_methods, reason = "reads the sources of this crate")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,16 +1,17 @@
 //! Snapshots of fake machines.
-#![allow(clippy::unwrap_used, reason = "a test")]
-
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::tree::{Device, MODULES_DEP, NIC, RELEASE, Tree};
+use vfiod::host::look::{ask::Ask, look};
 use vfiod::host::observe::Observer;
-use vfiod::host::port::Scope;
+use vfiod::host::port::{Closer, Scope};
 use vfiod::host::root::Root;
 use vfiod::model::desired::{Desired, Entry, Identity, Keep, Select, VfRange, Wanted};
+use vfiod::model::keeper::Keeper;
+use vfiod::model::memory::Memory;
 use vfiod::model::module::ModuleState;
 use vfiod::model::pci::{Address, Module};
 use vfiod::model::policy::Policy;
@@ -156,6 +157,28 @@ fn a_bridge_path_leads_to_the_function_wherever_buses_are_numbered_and_never_to_
 }
 
 #[test]
+fn a_bridge_that_cannot_be_listed_leaves_the_path_unclear_and_one_that_is_gone_does_not() {
+    let tree = Tree::new();
+    tree.add_device(Device { address: "0000:00:1c.0", class: 0x06_04_00, ..NIC });
+    tree.add_device(Device { address: "0000:03:00.0", below: Some("0000:00:1c.0"), ..NIC });
+    let path = "0000:00:1c.0/00.0".parse().unwrap();
+    let select = || Select { path: Some("0000:00:1c.0/00.0".parse().unwrap()), ..Select::default() };
+    assert!(observe(&tree, vec![entry(select())]).unclear_paths.is_empty());
+    let bridge = tree.path().join("sys/bus/pci/devices/0000:00:1c.0");
+    std::fs::remove_file(&bridge).unwrap();
+    let gone = observe(&tree, vec![entry(select())]);
+    assert!(gone.functions.is_empty() && gone.unclear_paths.is_empty());
+    std::os::unix::fs::symlink("0000:00:1c.0", &bridge).unwrap();
+    let snapshot = observe(&tree, vec![entry(select())]);
+    assert!(snapshot.unclear_paths[&path].starts_with("list /sys/bus/pci/devices/0000:00:1c.0: "), "{snapshot:?}");
+    // Nor is anything known to be absent where no device can be listed at all.
+    let devices = tree.path().join("sys/bus/pci/devices");
+    std::fs::remove_dir_all(&devices).unwrap();
+    std::os::unix::fs::symlink("devices", &devices).unwrap();
+    assert!(observe(&tree, vec![entry(select())]).unclear_paths.contains_key(&path));
+}
+
+#[test]
 fn a_domain_of_five_digits_behind_vmd_is_reached_by_its_own_path() {
     let tree = Tree::new();
     tree.add_device(Device { address: "0000:00:0e.0", class: 0x01_04_00, ..NIC });
@@ -216,17 +239,45 @@ fn a_remembered_pin_is_shown_for_its_object_only() {
 }
 
 #[test]
-fn a_serial_number_is_read_only_where_one_is_declared() {
+fn a_serial_number_is_asked_for_once_an_object_and_only_where_one_is_declared() {
     let tree = Tree::new();
     tree.add_device(NIC);
+    let path = tree.path().join("sys/bus/pci/devices/0000:00:03.0/config");
     let mut config = vec![0_u8; 4096];
     config[0x100..0x10c].copy_from_slice(&[3, 0, 1, 0, 0x56, 0x34, 0x12, 0xff, 0xff, 0, 0x54, 0x52]);
-    std::fs::write(tree.path().join("sys/bus/pci/devices/0000:00:03.0/config"), config).unwrap();
+    std::fs::write(&path, &config).unwrap();
+    let nic = address(NIC.address);
     let mut declared = by_address(NIC.address);
-    assert!(function(&observe(&tree, vec![declared.clone()]), NIC.address).card.serial.unreadable().is_some());
-    declared.identity.serial = Some("52-54-00-ff-ff-12-34-56".to_owned());
-    let snapshot = observe(&tree, vec![declared]);
-    assert_eq!(function(&snapshot, NIC.address).card.serial, Fact::Is("52-54-00-ff-ff-12-34-56".to_owned()));
+    let serial = Fact::Is("52-54-00-ff-ff-12-34-56".to_owned());
+    declared.identity.serial = serial.is().cloned();
+    let mut look = Look::at(&tree);
+    let asked = |look: &mut Look, entry: &Entry, all| {
+        let desired = desired(vec![entry.clone()]);
+        let snapshot = look.observe(&desired);
+        let keeper = Keeper::new(desired, Policy::default(), Memory::default());
+        let serials = keeper.unread_serials(&keeper.pass(&snapshot), all);
+        (function(&snapshot, NIC.address).card.serial.clone(), Closer { serials, ..Closer::default() })
+    };
+    assert!(asked(&mut look, &by_address(NIC.address), true).1.is_empty());
+    // Until it was read nobody knows which card it is.
+    let (shown, closer) = asked(&mut look, &declared, false);
+    assert!(shown.is_not_looked() && closer.serials == BTreeSet::from([nic]));
+    let answer = |closer: &Closer| look::look(&Root::trusted(tree.path()), &Ask::of(closer, Duration::from_secs(5)));
+    look.observer.take_in(answer(&closer));
+    assert_eq!(asked(&mut look, &declared, true), (serial, Closer::default()));
+    // After a reload, of another object, and where it could not be read at the interval.
+    look.observer.forget();
+    let (_, closer) = asked(&mut look, &declared, false);
+    look.observer.take_silence(&closer, "no answer".to_owned());
+    let (shown, never) = asked(&mut look, &declared, false);
+    assert_eq!((shown.unreadable(), never), (Some("no answer"), Closer::default()));
+    assert_eq!(asked(&mut look, &declared, true).1, closer);
+    let late = answer(&closer);
+    tree.remove_device(NIC.address);
+    tree.add_device(NIC);
+    assert_eq!(asked(&mut look, &declared, false).1, closer);
+    look.observer.take_in(late);
+    assert_eq!(asked(&mut look, &declared, false).1, closer);
 }
 
 #[test]

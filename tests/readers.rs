@@ -1,6 +1,4 @@
 //! Readers as processes, with shell scripts in their place.
-#![allow(clippy::unwrap_used, reason = "a test may")]
-
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;

@@ -1,10 +1,10 @@
 //! State on disk: kept over a restart, void after a boot, and its troubles said once.
 
-#![allow(clippy::disallowed_methods, reason = "a test looks at the files")]
-
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use nix::sys::stat::{Mode, umask};
 use vfiod::model::event::{Event, Kind, Level};
 use vfiod::model::memory::{Memory, Unit};
 use vfiod::model::pace::Pace;
@@ -20,7 +20,7 @@ fn memory(lost: u64) -> Memory {
     let pace = Pace { lost: Some(Time(lost)), failures: 3, ..Pace::default() };
     let mut memory = Memory { vfio_seen: true, ..Memory::default() };
     memory.pace.insert(Unit::Entry("nic".to_owned()), pace);
-    memory.originals.insert("0000:01:00.0".parse().unwrap(), "e1000e".parse().unwrap());
+    memory.lasting.originals.insert("0000:01:00.0".parse().unwrap(), "e1000e".parse().unwrap());
     memory
 }
 
@@ -35,6 +35,7 @@ fn event() -> Event {
         cause: String::new(),
         latency: None,
         level: Level::Warning,
+        by: None,
     }
 }
 
@@ -46,14 +47,14 @@ fn directories() -> tempfile::TempDir {
 }
 
 #[test]
-fn memory_is_kept_over_a_restart_and_void_after_a_boot_but_for_the_original_drivers() {
+fn memory_is_kept_over_a_restart_and_void_after_a_boot_but_for_what_lasts() {
     let dir = directories();
     let mut first = disk(dir.path(), "one");
     assert_eq!(first.load(), (Memory::default(), vec![]));
     assert_eq!(first.save(&memory(5), &[event()]), [""; 0]);
     assert_eq!(disk(dir.path(), "one").load(), (memory(5), vec![]));
     let (after, trouble) = disk(dir.path(), "two").load();
-    assert_eq!((after.originals, after.pace.len(), trouble), (memory(5).originals, 0, vec![]));
+    assert_eq!((after.lasting, after.pace.len(), trouble), (memory(5).lasting, 0, vec![]));
     let history = fs::read_to_string(dir.path().join("state/history.jsonl")).unwrap();
     assert_eq!(history.lines().count(), 1);
 }
@@ -75,11 +76,46 @@ fn damaged_state_is_said_and_starts_anew() {
     let dir = directories();
     for damage in ["", "{", "[]", "null", "{\"boot\":\"one\",\"memory\":{\"pace\":7}}"] {
         fs::write(dir.path().join("run/memory.json"), damage).unwrap();
-        fs::write(dir.path().join("state/originals.json"), damage).unwrap();
+        fs::write(dir.path().join("state/lasting.json"), damage).unwrap();
         let (memory, trouble) = disk(dir.path(), "one").load();
-        assert_eq!(memory, Memory::default(), "{damage}");
-        assert!((1..=2).contains(&trouble.len()), "{damage}: {trouble:?}");
+        assert_eq!(Memory { unsure: None, ..memory }, Memory::default(), "{damage}");
+        assert!((1..=3).contains(&trouble.len()), "{damage}: {trouble:?}");
     }
+}
+
+#[test]
+fn lasting_state_that_is_damaged_is_set_aside_and_known_to_be_unknown_until_the_next_boot() {
+    let dir = directories();
+    let at = |name: &str| dir.path().join("state").join(name);
+    fs::write(at("lasting.json"), "{\"releases\":").unwrap();
+    let mut first = disk(dir.path(), "one");
+    let (memory, trouble) = first.load();
+    assert_eq!(memory.unsure.as_ref().unwrap().why, trouble[0].split(';').next().unwrap());
+    assert!(trouble[1].ends_with("lasting.json.damaged"), "{trouble:?}");
+    assert_eq!(first.save(&memory, &[]), [""; 0]);
+    // A second one does not take the first one's place.
+    let (again, trouble) = disk(dir.path(), "one").load();
+    assert_eq!((again, trouble), (memory, vec![]));
+    fs::write(at("lasting.json"), "[").unwrap();
+    assert_eq!(disk(dir.path(), "one").load().1.len(), 2);
+    assert_eq!(fs::read_to_string(at("lasting.json.damaged")).unwrap(), "{\"releases\":");
+    fs::remove_file(at("lasting.json")).unwrap();
+    assert_eq!(disk(dir.path(), "two").load(), (Memory::default(), vec![]));
+}
+
+#[test]
+fn lasting_state_that_cannot_be_read_stays_where_it_is_until_it_would_be_written_over() {
+    let dir = directories();
+    let at = |name: &str| dir.path().join("state").join(name);
+    // Works for root as well: a directory in its place.
+    fs::create_dir(at("lasting.json")).unwrap();
+    let mut disk = disk(dir.path(), "one");
+    let (memory, trouble) = disk.load();
+    assert!(memory.unsure.is_some() && trouble.len() == 1, "{trouble:?}");
+    assert_eq!(disk.save(&Memory { vfio_seen: true, ..memory }, &[]), [""; 0]);
+    assert!(at("lasting.json").is_dir());
+    assert_eq!(disk.save(&self::memory(5), &[]).len(), 1);
+    assert!(at("lasting.json.damaged").is_dir() && at("lasting.json").is_file());
 }
 
 #[test]
@@ -103,4 +139,45 @@ fn a_directory_that_cannot_be_written_to_is_said_once_until_it_can() {
     }
     assert_eq!(disk.save(&memory(6), &[event()]), [""; 0]);
     assert_eq!(self::disk(dir.path(), "one").load().0, memory(6));
+}
+
+#[test]
+fn what_is_kept_is_for_nobody_else_whatever_the_umask() {
+    let dir = directories();
+    let mut disk = disk(dir.path(), "one");
+    disk.load();
+    let before = umask(Mode::empty());
+    assert_eq!(disk.save(&memory(5), &[event()]), [""; 0]);
+    umask(before);
+    for name in ["run/memory.json", "state/lasting.json", "state/history.jsonl"] {
+        let mode = fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn the_history_is_read_once_and_has_what_is_written_since() {
+    let dir = directories();
+    let state = dir.path().join("state");
+    let nth = |nth: usize| Event { cause: format!("loss {nth}"), ..event() };
+    let mut first = disk(dir.path(), "one");
+    first.load();
+    first.save(&memory(5), &(0..600).map(nth).collect::<Vec<_>>());
+    fs::rename(state.join("history.jsonl"), state.join("history.jsonl.1")).unwrap();
+    first.save(&memory(5), &(600..1_200).map(nth).collect::<Vec<_>>());
+    // Cut off by a crash, and no text at all.
+    let noise = [fs::read(state.join("history.jsonl")).unwrap(), b"{\"timestamp_usec\":\n\xff\xfe\n".to_vec()].concat();
+    fs::write(state.join("history.jsonl"), noise).unwrap();
+    let mut disk = disk(dir.path(), "one");
+    disk.load();
+    let causes = |disk: &mut Disk, most| {
+        let lines = disk.history(most).unwrap();
+        lines.into_iter().map(|line| line.cause).collect::<Vec<_>>()
+    };
+    assert_eq!(causes(&mut disk, 2), ["loss 1198", "loss 1199"]);
+    assert_eq!(causes(&mut disk, 5_000), (200..1_200).map(|nth| format!("loss {nth}")).collect::<Vec<_>>());
+    fs::remove_file(state.join("history.jsonl.1")).unwrap();
+    disk.save(&memory(5), &[nth(1_200), nth(1_201)]);
+    assert_eq!(causes(&mut disk, 3), ["loss 1199", "loss 1200", "loss 1201"]);
+    assert_eq!(causes(&mut disk, 1_000).len(), 1_000);
 }

@@ -1,8 +1,6 @@
 //! The traces of `tests/traces` on the simulated kernel: its answers must be those that the real
 //! kernels gave. `tests/traces/README.md` describes the language, `replay` runs it on the real ones.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test, and it reads the traces")]
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
 //! The daemon's command line: argument and environment in, exit status out.
 
-#![allow(clippy::disallowed_methods, reason = "argument and environment are this program's own")]
+#![warn(clippy::disallowed_types, clippy::unwrap_used, clippy::expect_used)]
 
 use std::env;
 use std::fmt::Display;
@@ -16,8 +16,10 @@ use vfiod::host::live::PATIENCE;
 use vfiod::host::look::look::guards_again;
 use vfiod::host::look::serve::{let_go, serve};
 use vfiod::host::root::Root;
+use vfiod::host::witness::cmdline;
 use vfiod::model::snapshot::Look;
 use vfiod::names::{self, exit};
+use vfiod::service::check;
 use vfiod::service::run::{self, Environment};
 
 /// Keeps PCI passthrough ready: restores VFIO modules and device bindings when they drift.
@@ -47,9 +49,16 @@ enum Verb {
     /// Do one errand: steps on standard input, one outcome a line (started by vfiod itself)
     #[command(hide = true)]
     Act,
+    /// Check what keeps devices from virtual machines: the functions, or none for all, on standard
+    /// input (started by vfiod itself)
+    #[command(hide = true)]
+    Check,
     /// Take one closer look: the question on standard input (started by vfiod itself)
     #[command(hide = true)]
     Look,
+    /// Read one command line: the pid on standard input (started by vfiod itself)
+    #[command(hide = true)]
+    Cmdline,
 }
 
 fn main() -> ExitCode {
@@ -57,6 +66,8 @@ fn main() -> ExitCode {
     let verb = match env::args_os().nth(1).as_deref().and_then(|verb| verb.to_str()) {
         Some("act") => Verb::Act,
         Some("look") => Verb::Look,
+        Some("check") => Verb::Check,
+        Some("cmdline") => Verb::Cmdline,
         _ => Arguments::parse().verb,
     };
     let status = match verb {
@@ -67,7 +78,7 @@ fn main() -> ExitCode {
                 failure.status()
             }
         },
-        Verb::CheckConfig { file, root } => check(&root, file),
+        Verb::CheckConfig { file, root } => check_config(&root, file),
         Verb::Act => {
             act::stand_alone();
             let look_again = |root: &Root, address| {
@@ -76,12 +87,14 @@ fn main() -> ExitCode {
             };
             status_of(act::run(&Root::live(), io::stdin(), io::stdout(), &look_again))
         }
+        Verb::Cmdline => status_of(cmdline::serve(&Root::live(), io::stdin(), io::stdout())),
+        Verb::Check => status_of(check::serve(&Root::live(), io::stdout())),
         Verb::Look => status_of(serve(&Root::live(), io::stdin(), io::stdout()).and_then(|()| let_go())),
     };
     ExitCode::from(status)
 }
 
-fn check(root: &std::path::Path, file: Option<PathBuf>) -> u8 {
+fn check_config(root: &std::path::Path, file: Option<PathBuf>) -> u8 {
     match config::load(root, file.as_deref()) {
         Ok(settings) => {
             let files = settings.sources.len();

@@ -109,7 +109,7 @@ impl Fragment {
         if !errors.is_empty() {
             let problem = |error: &toml::de::Error| Problem::Syntax {
                 at: source.place(error.span().map_or(0, |span| span.start)),
-                message: super::source::printable(error.message()),
+                message: crate::model::printable::printable(error.message()),
             };
             return Err(errors.iter().take(SYNTAX_ERRORS).map(problem).collect());
         }

@@ -16,9 +16,11 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, major, minor, stat};
 
-use super::error::{Errors, Problem};
+use super::error::{Errors, Place, Problem};
+use super::origin::origins;
 use super::settings::{Settings, settings};
-use super::source::{Source, printable};
+use super::source::Source;
+use crate::model::printable::printable;
 use crate::names::path::{CONFIG, CONFIG_DROP_INS};
 
 /// Larger files are refused: no configuration is, and a saved tree must not keep its reader busy.
@@ -33,6 +35,20 @@ const LARGEST: u64 = 256 << 10;
 /// # Errors
 /// Everything that is wrong, in all of the files; files and directories that cannot be read.
 pub fn load(root: &Path, file: Option<&Path>) -> Result<Settings, Errors> {
+    let (sources, problems) = sources(root, file);
+    settings(&sources, problems)
+}
+
+/// The settings as [`load`] reads them, and where each value that a file gives is from.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_origins(root: &Path, file: Option<&Path>) -> Result<(Settings, BTreeMap<String, Place>), Errors> {
+    let (sources, problems) = sources(root, file);
+    Ok((settings(&sources, problems)?, origins(&sources)))
+}
+
+fn sources(root: &Path, file: Option<&Path>) -> (Vec<Source>, Vec<Problem>) {
     let mut problems = Vec::new();
     let texts = match file {
         Some(file) => own(file).map(|bytes| vec![(file.to_owned(), bytes)]),
@@ -49,7 +65,7 @@ pub fn load(root: &Path, file: Option<&Path>) -> Result<Settings, Errors> {
             Err(problem) => problems.push(problem),
         }
     }
-    settings(&sources, problems)
+    (sources, problems)
 }
 
 type Text = (PathBuf, Vec<u8>);

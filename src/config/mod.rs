@@ -12,6 +12,7 @@
 //! * [`merge`]: several files, one on top of the other
 //! * [`entries`]: the `[device.NAME]` tables, and what they must not contradict
 //! * [`settings`]: all of it, validated
+//! * [`origin`]: where each value in force comes from
 //! * [`error`]: what is wrong, and where
 
 pub mod entries;
@@ -21,11 +22,12 @@ pub mod findings;
 pub mod fragment;
 pub mod load;
 pub mod merge;
+pub mod origin;
 pub mod settings;
 pub mod source;
 pub mod table;
 pub mod value;
 
 pub use error::Errors;
-pub use load::load;
+pub use load::{load, load_with_origins};
 pub use settings::{Settings, Watch};

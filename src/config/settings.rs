@@ -1,5 +1,6 @@
 //! All of it, validated: what the rest of the program sees.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,7 +26,20 @@ pub struct Settings {
     /// How repairs are paced, and what is permitted.
     pub policy: Policy,
     /// The files that say so, in the order of reading; empty and masked ones left out.
+    #[serde(serialize_with = "as_text")]
     pub sources: Vec<PathBuf>,
+}
+
+impl Settings {
+    /// The names of [`Settings::sources`], as far as they are text.
+    pub fn files(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        self.sources.iter().map(|source| source.to_string_lossy())
+    }
+}
+
+/// A name that is no text would make the whole unwritable.
+fn as_text<S: serde::Serializer>(sources: &[PathBuf], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(sources.iter().map(|source| source.to_string_lossy()))
 }
 
 /// `[watch]`.

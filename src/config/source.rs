@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::{Place, Problem};
+use crate::model::printable::printable;
 
 /// Longer values are cut in messages, to this many characters.
 const SHOWN: usize = 60;
@@ -18,19 +19,6 @@ pub struct Source {
     text: String,
     /// Where each line begins.
     lines: Vec<usize>,
-}
-
-/// A text with nothing in it that would break a line or drive a terminal: names and values come
-/// from files that somebody else may have written.
-#[must_use]
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default());
-            let kept = escaped.is_none().then_some(c);
-            escaped.into_iter().flatten().chain(kept)
-        })
-        .collect()
 }
 
 fn lines(text: &str) -> Vec<usize> {

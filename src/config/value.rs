@@ -170,6 +170,9 @@ pub fn serial(raw: &Raw<'_>) -> Read<String> {
 pub fn driver(raw: &Raw<'_>) -> Read<Wanted> {
     match raw.get_ref().as_str() {
         Some("auto") => Ok(Wanted::Auto),
+        // Of all VFIO drivers only this one is called otherwise than its module; a device would be
+        // taken from its driver for one that does not exist.
+        Some("vfio_pci") => wrong(raw, "\"vfio-pci\": the driver is called vfio-pci, vfio_pci is its module"),
         text => match text.map(str::parse::<Driver>) {
             Some(Ok(driver)) if driver.is_plain() => Ok(Wanted::Named(driver)),
             _ => wrong(raw, "\"auto\", or a driver's name such as \"vfio-pci\" (letters, digits, `_`, `-`)"),
@@ -198,7 +201,7 @@ pub fn allow(raw: &Raw<'_>) -> Read<BTreeSet<Guard>> {
             raw.get_ref().as_str().map(IntoDeserializer::into_deserializer);
         match word.map(Guard::deserialize) {
             Some(Ok(guard)) if guard.can_be_allowed() => Ok(guard),
-            Some(Ok(guard)) => wrong(raw, format!("{}; nothing lifts {guard}", words())),
+            Some(Ok(guard)) if guard != Guard::Unknown => wrong(raw, format!("{}; nothing lifts {guard}", words())),
             _ => wrong(raw, words()),
         }
     };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 
-use super::act::Errand;
+use super::act::{Errand, NONE_CAME};
 use super::intent::{Intent, Store};
 use super::kernel;
 use super::process::{Program, Watch, starttime};
@@ -181,8 +181,10 @@ impl Actors {
         let key = act.key;
         let status = actor.child.as_mut().and_then(|child| child.wait().ok());
         let (outcomes, words) = self.store.told(key);
+        // Stored, but the daemon that stored it was killed before it sent the errand.
+        let never_sent = actor.child.is_none() && outcomes.is_empty() && words.ends_with(NONE_CAME);
         let complete = outcomes.len() == act.steps.len() || outcomes.last().is_some_and(|(_, last)| !last.goes_on());
-        let died = (!complete).then(|| {
+        let died = (!complete && !never_sent).then(|| {
             let how = status.map_or_else(String::new, |status| format!(": {status}"));
             let words = if words.is_empty() { words } else { format!(": {words}") };
             format!("actor {key} ended after {} of {} steps{how}{words}", outcomes.len(), act.steps.len())

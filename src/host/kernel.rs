@@ -1,10 +1,12 @@
 //! The running kernel: its boot, and the clock that the core counts by.
 
 use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
 use super::root::Root;
+use crate::model::picture::Clock;
 use crate::model::time::Time;
 
 /// Now, by `CLOCK_BOOTTIME`: microseconds since boot, sleep included.
@@ -15,6 +17,14 @@ pub fn now() -> Time {
         let (seconds, nanos) = (now.tv_sec().unsigned_abs(), now.tv_nsec().unsigned_abs());
         Time(seconds.saturating_mul(1_000_000).saturating_add(nanos / 1_000))
     })
+}
+
+/// The moment of boot by the wall clock, which may be set anew at any time.
+#[must_use]
+pub fn clock() -> Clock {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
+    Clock { boot_usec: wall.saturating_sub(now().0) }
 }
 
 /// The id of this boot: what was stored under another one is void.

@@ -10,7 +10,8 @@ use crate::model::pci::Module;
 
 const CMDLINE: &str = "/proc/cmdline";
 const DISABLED: &str = "/proc/sys/kernel/modules_disabled";
-const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
+/// How far the kernel is locked down.
+pub const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 
 /// All that has a say in whether a module may be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -61,7 +62,7 @@ impl Cmdline {
 }
 
 /// Words by white space, but for that within double quotes.
-fn words(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     text.split(move |c: char| {
         quoted ^= c == '"';

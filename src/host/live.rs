@@ -1,23 +1,30 @@
 //! The machine that vfiod runs on: the observer, the children that read and act, the kernel's events.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::act::modprobe;
 use super::children::{self, Actors};
 use super::intent::Store;
+use super::iommu;
 use super::kernel;
 use super::look::ask::{Ask, Looked};
+use super::look::parts::Parts;
 use super::observe::Observer;
-use super::port::{Closer, Ended, Found, Host, Inherited, Scope, Sign};
+use super::pci_ids;
+use super::port::{Checking, Closer, Ended, Found, Host, Inherited, Scope, Sign, Witnessed};
 use super::process::Program;
 use super::readers::Readers;
 use super::root::Root;
 use super::uevents::{Uevents, Wake};
-use crate::model::pci::{Address, Module};
+use super::witness::Witness;
+use crate::model::pci::{Ids, Module};
+use crate::model::picture::{Clock, Iommu};
 use crate::model::plan::Act;
-use crate::model::snapshot::{Fact, Snapshot};
+use crate::model::snapshot::Snapshot;
 use crate::model::time::Time;
 use crate::names;
 
@@ -25,17 +32,43 @@ use crate::names;
 /// thousand processes takes a tenth of a second natively, some seconds where a machine is emulated.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a check of the whole machine may take.
+const CHECKED_IN: Duration = Duration::from_secs(20);
+
+/// How long a trace that an earlier run has left may be on its way out: the child that removes it
+/// outlives that run, and the kernel takes its time over it.
+const LEFT: Duration = Duration::from_secs(10);
+
+/// Whether the witness has been begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unwitnessed {
+    /// After the first observation.
+    Later,
+    /// With the next; and if one is being removed, with those after it, until then.
+    Now(Option<Time>),
+    /// It has, or it was tried.
+    Opened,
+    /// It will not be.
+    Forever,
+}
+
 /// The live kernel.
 #[derive(Debug)]
 pub struct Live {
     observer: Observer,
     readers: Readers,
+    /// Children that check what stands between devices and virtual machines.
+    checkers: Rc<Readers>,
     /// None, and why, where nothing may be written.
     actors: Result<Actors, String>,
     uevents: Option<Uevents>,
+    /// None, and why, where nobody can be seen.
+    unwitnessed: Unwitnessed,
+    witness: Result<Witness, String>,
+    notes: Vec<String>,
     trouble: Vec<String>,
-    /// Functions from whose files a reader has not come back.
-    late: BTreeSet<Address>,
+    /// What readers have not come back from, by their process ids.
+    late: BTreeMap<u32, Parts>,
     /// Whether intents of an earlier run could not be read.
     doubtful: bool,
 }
@@ -55,29 +88,57 @@ impl Live {
         let actors = store
             .map(|store| Actors::new(Program::own(["act"]), modprobe, store, boot.to_owned()))
             .map_err(|why| format!("{why}; nothing is written to the kernel"));
+        // Another vfiod may be at work, whose trace is not ours to take.
+        let alone = "without a lock the trace could be that of another vfiod".to_owned();
+        // A trace that is there already has what befell while nobody ran. To make one takes the kernel
+        // long: that waits until systemd has been told that vfiod is ready.
+        let not_yet = || Err("not begun yet".to_owned());
+        let (witness, unwitnessed) = match (&actors, Witness::is_there(&root)) {
+            (Err(_), _) => (Err(alone.clone()), Unwitnessed::Forever),
+            (Ok(_), true) => match Witness::open(&root) {
+                Ok(witness) => (Ok(witness), Unwitnessed::Opened),
+                Err(_) => (not_yet(), Unwitnessed::Now(None)),
+            },
+            (Ok(_), false) => (not_yet(), Unwitnessed::Later),
+        };
         let mut live = Live {
+            notes: if unwitnessed == Unwitnessed::Forever { vec![alone] } else { Vec::new() },
+            unwitnessed,
+            witness,
             observer: Observer::new(root),
             readers: Readers::new(Program::own(["look"])),
+            checkers: Rc::new(Readers::new(Program::own(["check"]))),
             trouble: actors.as_ref().err().cloned().into_iter().collect(),
             actors,
             uevents: None,
-            late: BTreeSet::new(),
+            late: BTreeMap::new(),
             doubtful: false,
         };
-        live.listen(uevents);
+        let listens = live.listen(uevents);
+        live.trouble.extend(listens.err());
         live
     }
 
-    /// Begins or ends listening to the kernel's events. Where that cannot be, the poll is enough.
-    fn listen(&mut self, on: bool) {
-        match (on, &self.uevents) {
-            (false, _) => self.uevents = None,
-            (true, Some(_)) => {}
-            (true, None) => match Uevents::open() {
-                Ok(uevents) => self.uevents = Some(uevents),
-                Err(error) => self.trouble.push(format!("listen to kernel events: {error}; polling only")),
-            },
+    /// Begins to witness where that could not be until now.
+    fn open_witness(&mut self) {
+        if self.actors.is_ok()
+            && let Err(before) = &self.witness
+        {
+            let witness = Witness::open(self.observer.root());
+            self.notes.extend(witness.as_ref().err().filter(|why| *why != before).cloned());
+            self.witness = witness;
         }
+    }
+
+    /// Begins or ends listening to the kernel's events. Where that cannot be, the poll is enough.
+    fn listen(&mut self, on: bool) -> Result<(), String> {
+        if !on {
+            self.uevents = None;
+        } else if self.uevents.is_none() {
+            let uevents = Uevents::open().map_err(|e| format!("listen to kernel events: {e}; polling only"))?;
+            self.uevents = Some(uevents);
+        }
+        Ok(())
     }
 }
 
@@ -103,6 +164,14 @@ async fn next_ended(actors: &mut Result<Actors, String>) -> children::Ended {
     }
 }
 
+/// Takes in what is traced, for as long as it is waited for.
+async fn attend(witness: &mut Result<Witness, String>) -> Infallible {
+    match witness {
+        Ok(witness) => witness.attend().await,
+        Err(_) => std::future::pending().await,
+    }
+}
+
 async fn next_event(uevents: &mut Option<Uevents>) -> Sign {
     let Some(uevents) = uevents else { return std::future::pending().await };
     loop {
@@ -120,38 +189,49 @@ impl Host for Live {
         kernel::now()
     }
 
+    fn clock(&self) -> Clock {
+        kernel::clock()
+    }
+
+    fn iommu(&self) -> Iommu {
+        iommu::of(self.observer.root())
+    }
+
+    fn names(&mut self, ids: &[Ids]) -> BTreeMap<Ids, String> {
+        pci_ids::describe(self.observer.root(), ids)
+    }
+
     fn observe(&mut self, scope: Scope<'_>) -> Snapshot {
         self.observer.observe(scope, kernel::now())
     }
 
+    fn check(&mut self) -> Checking {
+        let checkers = Rc::clone(&self.checkers);
+        Box::pin(async move { checkers.ask("", CHECKED_IN).await })
+    }
+
     async fn look(&mut self, closer: &Closer) -> Found {
-        // Whoever was held in a read is back when no reader is left: then all may be read again.
-        if self.readers.lingering() == 0 {
-            self.late.clear();
-        }
-        let ask = Ask {
-            functions: closer.looks.clone(),
-            pins: closer.pins.clone(),
-            pinned: closer.pinned,
-            spare: self.late.clone(),
-            patience: PATIENCE,
-        };
-        let asked: BTreeSet<Address> = closer.looks.union(&closer.pins).copied().collect();
-        let looked: Result<Looked, String> = match serde_json::to_string(&ask) {
-            Ok(ask) => self.readers.ask(&ask, PATIENCE * 4).await,
+        // What held a reader has let go of it when that reader is gone: then it may be read again.
+        let about = self.readers.about();
+        self.late.retain(|reader, _| about.contains(reader));
+        let mut ask = Ask::of(closer, PATIENCE);
+        self.late.values().for_each(|late| ask.spare.extend(late));
+        let looked: Result<(u32, Looked), String> = match serde_json::to_string(&ask) {
+            Ok(ask) => tokio::select! {
+                looked = self.readers.ask_one(&ask, PATIENCE * 4) => looked,
+                // Whoever unloads a module meanwhile is gone when the look has ended.
+                never = attend(&mut self.witness) => match never {},
+            },
             Err(error) => Err(error.to_string()),
         };
         match looked {
-            Ok(looked) => {
-                let pins = looked.pins.into_iter().map(|(address, pin)| (address, (pin.object, pin.pin)));
-                self.observer.remember_pins(pins.collect());
-                self.late.extend(looked.late);
-                Found { looks: looked.looks, pinned: looked.pinned }
+            Ok((reader, looked)) => {
+                if !looked.late.is_empty() {
+                    self.late.insert(reader, looked.late.clone());
+                }
+                self.observer.take_in(looked)
             }
-            Err(why) => {
-                self.observer.doubt_pins(&asked, &why);
-                Found { looks: BTreeMap::new(), pinned: Fact::Unreadable(why) }
-            }
+            Err(why) => self.observer.take_silence(closer, why),
         }
     }
 
@@ -177,13 +257,41 @@ impl Host for Live {
             ended = next_ended(&mut self.actors) => {
                 Sign::Ended(Ended { key: ended.key, outcomes: ended.outcomes, trouble: ended.trouble })
             }
+            // Before the events: whoever is traced may be gone in a moment.
+            never = attend(&mut self.witness) => match never {},
             sign = next_event(&mut self.uevents) => sign,
         }
     }
 
-    fn reload(&mut self, uevents: bool) {
+    fn witnessed(&mut self) -> Witnessed {
+        match self.unwitnessed {
+            // The first observation's.
+            Unwitnessed::Later => self.unwitnessed = Unwitnessed::Now(None),
+            Unwitnessed::Now(until) => {
+                let now = kernel::now();
+                let left = until.is_some() || Witness::is_there(self.observer.root());
+                let until = until.unwrap_or(now + LEFT);
+                self.witness = Witness::open(self.observer.root());
+                self.unwitnessed = match &self.witness {
+                    Err(_) if left && now < until => Unwitnessed::Now(Some(until)),
+                    Err(why) => {
+                        self.notes.push(why.clone());
+                        Unwitnessed::Opened
+                    }
+                    Ok(_) => Unwitnessed::Opened,
+                };
+            }
+            Unwitnessed::Opened | Unwitnessed::Forever => {}
+        }
+        let mut witnessed = self.witness.as_mut().map(Witness::take).unwrap_or_default();
+        witnessed.notes.append(&mut self.notes);
+        witnessed
+    }
+
+    fn reload(&mut self, uevents: bool) -> Result<(), String> {
         self.observer.forget();
-        self.listen(uevents);
+        self.open_witness();
+        self.listen(uevents)
     }
 
     fn inherit(&mut self) -> (Vec<Inherited>, Vec<String>) {

@@ -166,6 +166,22 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
     lines
 }
 
+/// A file with only those lines that are wanted, by verb and name (with `_`); the others are empty,
+/// so that each line keeps its number.
+#[must_use]
+pub fn part(text: &str, wanted: impl Fn(&str, &str) -> bool) -> String {
+    let logical = logical_lines(text);
+    let mut kept: Vec<&str> = text.split('\n').collect();
+    let ends = logical.iter().skip(1).map(|(next, _)| *next).chain([kept.len() + 1]);
+    for ((first, line), end) in logical.iter().zip(ends) {
+        let named = word(line).and_then(|(verb, rest)| Some((verb, word(rest)?.0)));
+        if !named.is_some_and(|(verb, name)| wanted(verb, &underscored(name))) {
+            kept.iter_mut().take(end - 1).skip(first - 1).for_each(|line| *line = "");
+        }
+    }
+    kept.join("\n")
+}
+
 fn rule(line: &str) -> Option<Rule> {
     let (verb, rest) = word(line)?;
     let (name, rest) = word(rest)?;

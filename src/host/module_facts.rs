@@ -7,6 +7,7 @@ use super::module_tree::{ModuleTree, Place};
 use super::proc_modules::{LoadState, ProcModules};
 use crate::model::module::{ModuleFacts, ModuleState};
 use crate::model::pci::Module;
+use crate::model::snapshot::Fact;
 
 /// Why a module is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,12 +68,13 @@ pub fn facts(module: &Module, asked: Asked, evidence: &Evidence<'_>, ignore_blac
     match evidence.loaded {
         Err(why) => facts.evidence.clone_from(why),
         Ok(loaded) => match loaded.get(module) {
-            Some(line) => {
+            Fact::Is(line) => {
                 facts.state = state(line.state);
                 facts.refcount = line.refcount;
                 facts.used_by = line.users();
             }
-            None => (facts.state, facts.evidence) = unloaded(module, asked, loaded, evidence, ignore_blacklist),
+            Fact::Unreadable(why) => facts.evidence = why,
+            Fact::Absent => (facts.state, facts.evidence) = unloaded(module, asked, loaded, evidence, ignore_blacklist),
         },
     }
     facts
@@ -116,7 +118,7 @@ fn unloaded(
             return (ModuleState::TreeMissing, evidence);
         }
     };
-    let vfio = || "vfio".parse().is_ok_and(|vfio| tree.offers(&vfio) || loaded.get(&vfio).is_some());
+    let vfio = || "vfio".parse().is_ok_and(|vfio| tree.offers(&vfio) || !loaded.get(&vfio).is_absent());
     let not_applicable = match module.as_str() {
         // Before 5.15 vfio_pci was one module.
         "vfio_pci_core" => asked == Asked::Auto,
@@ -145,7 +147,7 @@ fn loadable(
         return (ModuleState::Prohibited, why);
     }
     for needed in tree.needs(module) {
-        if loaded.get(needed).is_none()
+        if loaded.get(needed).is_absent()
             && !tree.builtin.contains(needed)
             && let Some(why) = kernel.forbids(needed, ignore_blacklist)
         {

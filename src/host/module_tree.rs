@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader};
 use std::sync::Arc;
 
+use super::proc_modules::{LoadState, ProcModules};
 use super::root::{Root, is_absent};
 use super::stamp::Stamp;
 use crate::model::pci::Module;
@@ -74,6 +75,17 @@ impl ModuleTree {
         Ok(())
     }
 
+    /// The variant drivers: those that the tree offers; without a tree those at work, which are
+    /// whatever else uses `vfio_pci_core`. Taken for none, they would be host drivers, and a device
+    /// on one would be taken from it.
+    #[must_use]
+    pub fn variants(&self, loaded: Option<&ProcModules>) -> Arc<Vec<Variant>> {
+        match (&self.place, loaded) {
+            (Place::Missing(_) | Place::Unreadable(_), Some(loaded)) => Arc::new(at_work(loaded)),
+            _ => Arc::clone(&self.variants),
+        }
+    }
+
     /// Folds in all that may change what [`ModuleTree::read`] gives.
     pub fn stamp(root: &Root, stamp: &mut Stamp) {
         let Ok(release) = release(root) else { return };
@@ -97,6 +109,15 @@ impl ModuleTree {
     pub fn needs(&self, module: &Module) -> &[Module] {
         self.files.get(module).map_or(&[], Vec::as_slice)
     }
+}
+
+/// Variant drivers that are loaded. Which devices they suit only the tree tells.
+fn at_work(loaded: &ProcModules) -> Vec<Variant> {
+    let core = loaded.lines().find(|line| line.name == "vfio_pci_core");
+    let users = core.map(|core| core.users()).unwrap_or_default();
+    let is_live = |module: &Module| loaded.get(module).is().is_some_and(|line| line.state == LoadState::Live);
+    let others = users.into_iter().filter(|module| module.as_str() != "vfio_pci" && is_live(module));
+    others.map(|module| Variant { pattern: String::new(), module }).collect()
 }
 
 /// The running kernel's release.

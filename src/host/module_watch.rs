@@ -116,7 +116,7 @@ fn witnesses(
     let mut witnesses = Witnesses { builtin: BTreeMap::new(), container: there("/sys/class/misc/vfio") };
     let Ok(loaded) = loaded else { return witnesses };
     let vfio_pci = "/sys/bus/pci/drivers/vfio-pci";
-    let unloaded = |module: &str| module.parse().is_ok_and(|module| loaded.get(&module).is_none());
+    let unloaded = |module: &str| module.parse().is_ok_and(|module| loaded.get(&module).is_absent());
     let driver = unloaded("vfio_pci") && there(vfio_pci);
     for module in wanted.iter().filter(|module| !tree.offers(module) && unloaded(module.as_str())) {
         // A built-in module has a directory only for its parameters, and never `initstate`.

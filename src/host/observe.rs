@@ -5,12 +5,13 @@
 //! opened: opening is exclusive, and a VM's start would fail by it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
+use super::look::ask::Looked;
+use super::machine::Machine;
 use super::module_facts::{Asked, VFIO};
 use super::module_watch::ModuleWatch;
 use super::pass::{Found, Memory, Pass, unknown};
-use super::port::Scope;
+use super::port::{self, Closer, Scope};
 use super::proc_modules::ProcModules;
 use super::root::{Root, is_absent};
 use crate::model::desired::{Desired, Keep, Select, Wanted};
@@ -25,13 +26,14 @@ pub struct Observer {
     root: Root,
     memory: Memory,
     modules: ModuleWatch,
+    platform: Machine,
 }
 
 impl Observer {
     /// An observer that knows nothing yet.
     #[must_use]
     pub fn new(root: Root) -> Observer {
-        Observer { root, memory: Memory::default(), modules: ModuleWatch::default() }
+        Observer { root, memory: Memory::default(), modules: ModuleWatch::default(), platform: Machine::default() }
     }
 
     /// The root it looks at.
@@ -46,6 +48,23 @@ impl Observer {
         self.memory.remember_pins(pins);
     }
 
+    /// Takes in what a child has read. Overrides and serial numbers are shown while the device object
+    /// that they were read of is at the address.
+    pub fn take_in(&mut self, looked: Looked) -> port::Found {
+        let pins = looked.pins.into_iter().map(|(address, pin)| (address, (pin.object, pin.pin)));
+        self.remember_pins(pins.collect());
+        self.memory.remember_serials(looked.serials);
+        port::Found { looks: looked.looks, pinned: looked.pinned }
+    }
+
+    /// A child was to look, and has not answered.
+    pub fn take_silence(&mut self, closer: &Closer, why: String) -> port::Found {
+        let asked: BTreeSet<Address> = closer.looks.union(&closer.pins).copied().collect();
+        self.memory.doubt_pins(&asked, &why);
+        self.memory.doubt_serials(&closer.serials, &why);
+        port::Found { looks: BTreeMap::new(), pinned: Fact::Unreadable(why) }
+    }
+
     /// Pins that could not be read: what was remembered of them does not hold any more.
     pub fn doubt_pins(&mut self, of: &BTreeSet<Address>, why: &str) {
         self.memory.doubt_pins(of, why);
@@ -55,6 +74,7 @@ impl Observer {
     pub fn forget(&mut self) {
         self.memory.forget();
         self.modules.forget();
+        self.platform = Machine::default();
     }
 
     /// Takes a snapshot of what the scope names.
@@ -67,36 +87,39 @@ impl Observer {
         // although its module was not is built in.
         let loaded = ProcModules::read(&self.root).map_err(|e| format!("read /proc/modules: {e}"));
         let tree = self.modules.tree(&self.root, &loaded);
-        let variants = Arc::clone(&tree.variants);
+        let variants = tree.variants(loaded.as_ref().ok());
         let offered = |module: &&Module| {
-            tree.builtin.contains(*module) || loaded.as_ref().is_ok_and(|loaded| loaded.get(module).is_some())
+            tree.builtin.contains(*module) || loaded.as_ref().is_ok_and(|loaded| !loaded.get(module).is_absent())
         };
         let mut drivers = vec!["vfio-pci".to_owned()];
         for module in modules_of(&variants).into_iter().filter(offered) {
             // A driver's directory is called as its module, with `-` or `_`.
             drivers.extend([module.as_str().to_owned(), module.as_str().replace('_', "-")]);
         }
-        let found = self.devices(desired, &drivers, besides, now);
+        let found = self.devices(desired, &drivers, besides);
         let on_vfio = |function: &Function| {
             function.driver.is().is_some_and(|driver| drivers.iter().any(|name| name == driver.as_str()))
         };
         let used = needs_vfio || found.functions.values().any(on_vfio);
         let required = required(desired, used, &variants, &found);
         let modules = self.modules.facts(&self.root, &loaded, required, policy.ignore_blacklist);
-        let Found { functions, groups } = found;
+        let platform = self.platform.facts(&self.root, &found.functions);
+        let Found { functions, unclear_paths, groups } = found;
         Snapshot {
             taken: now,
             modules,
             variants,
             functions,
+            unclear_paths,
             groups,
             autoprobe: autoprobe(&self.root),
             pinned: Fact::not_looked(),
+            platform,
         }
     }
 
-    fn devices(&mut self, desired: &Desired, drivers: &[String], besides: &BTreeSet<Address>, now: Time) -> Found {
-        match Pass::begin(&self.root, &mut self.memory, now) {
+    fn devices(&mut self, desired: &Desired, drivers: &[String], besides: &BTreeSet<Address>) -> Found {
+        match Pass::begin(&self.root, &mut self.memory) {
             Ok(mut pass) => {
                 drivers.iter().for_each(|driver| pass.add_bound(driver));
                 desired.entries.iter().for_each(|entry| pass.add_entry(entry));
@@ -107,14 +130,15 @@ impl Observer {
             Err(e) => {
                 // Not known to be absent: what is declared by an address is there, and unreadable.
                 let why = format!("open /sys/bus/pci/devices: {e}");
-                let selects = desired.entries.iter().map(|entry| &entry.select);
-                let declared = selects.flat_map(|select| {
+                let selects = || desired.entries.iter().map(|entry| &entry.select);
+                let declared = selects().flat_map(|select| {
                     let slot = select.slot.map(|slot| slot.function(0));
-                    let path = select.path.as_ref().filter(|path| path.hops.is_empty()).map(|path| path.root);
-                    [select.address, slot, path, select.vf.map(|range| range.pf)].into_iter().flatten()
+                    [select.address, slot, select.vf.map(|range| range.pf)].into_iter().flatten()
                 });
                 let functions = declared.map(|address| (address, unknown(address, &why))).collect();
-                Found { functions, ..Found::default() }
+                let paths = selects().filter_map(|select| select.path.clone());
+                let unclear_paths = paths.map(|path| (path, why.clone())).collect();
+                Found { functions, unclear_paths, ..Found::default() }
             }
         }
     }
@@ -160,7 +184,7 @@ fn drivers_modules(desired: &Desired, variants: &[Variant], found: &Found) -> BT
                         .extend(members.filter_map(|member| found.functions.get(member)).filter(|f| !f.card.bridge));
                 }
                 for function in functions {
-                    modules.insert(variant::best(&function.card.modalias, variants).module());
+                    modules.insert(variant::best(&function.card.modalias, function.driver.is(), variants).module());
                 }
             }
         }

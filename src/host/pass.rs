@@ -4,27 +4,27 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::bridges;
 use super::card;
 use super::dir::{Dir, last};
+use super::look::ask::Serial;
+use super::regions::Regions;
 use super::root::{Root, is_absent};
-use super::serial;
 use crate::model::desired::{Entry, VfRange};
 use crate::model::pci::{Address, BridgePath, Driver};
 use crate::model::snapshot::{Card, Fact, Function, Group};
-use crate::model::time::Time;
 
 /// More entries than any machine has; a hostile tree may.
-const MANY: usize = 1 << 16;
-/// When a serial number is looked for again that could not be read: each read wakes the device.
-const SERIAL_AGAIN: Duration = Duration::from_secs(60);
+pub(super) const MANY: usize = 1 << 16;
 
 /// What is known of devices from earlier passes.
 #[derive(Debug, Default)]
 pub struct Memory {
     known: HashMap<Address, Known>,
     pins: HashMap<Address, (u64, Fact<Driver>)>,
+    /// What is reserved in a group, with the directory that it was read from.
+    regions: HashMap<u32, Regions>,
     /// Drivers met so far: a handful of names for thousands of devices.
     drivers: Vec<Driver>,
     number: u64,
@@ -34,7 +34,6 @@ pub struct Memory {
 struct Known {
     card: Arc<Card>,
     sriov: bool,
-    serial_read: Option<Time>,
     /// The last pass that met it.
     pass: u64,
 }
@@ -54,9 +53,28 @@ impl Memory {
         }
     }
 
+    /// Serial numbers that a child has read, each with the device object that it read.
+    pub fn remember_serials(&mut self, serials: BTreeMap<Address, Serial>) {
+        for (address, Serial { object, serial }) in serials {
+            if let Some(known) = self.known.get_mut(&address).filter(|known| known.card.object == object) {
+                Arc::make_mut(&mut known.card).serial = serial;
+            }
+        }
+    }
+
+    /// Serial numbers that were to be read, and are not known all the same.
+    pub fn doubt_serials(&mut self, of: &BTreeSet<Address>, why: &str) {
+        for (address, known) in &mut self.known {
+            if of.contains(address) && known.card.serial.unreadable().is_some() {
+                Arc::make_mut(&mut known.card).serial = Fact::Unreadable(why.to_owned());
+            }
+        }
+    }
+
     /// Cards and serial numbers are read again.
     pub fn forget(&mut self) {
         self.known.clear();
+        self.regions.clear();
     }
 
     fn driver(drivers: &mut Vec<Driver>, name: &str) -> Option<Driver> {
@@ -76,14 +94,13 @@ impl Memory {
 pub struct Pass<'a> {
     root: &'a Root,
     memory: &'a mut Memory,
-    now: Time,
     devices: Dir<'a>,
     /// `/sys/kernel/iommu_groups` and `/dev/vfio`; absent without an IOMMU, without vfio.
     groups_dir: io::Result<Dir<'a>>,
     nodes_dir: io::Result<Dir<'a>>,
     queue: Vec<Address>,
     ranges: BTreeMap<Address, Vec<VfRange>>,
-    serials: BTreeSet<Address>,
+    unclear_paths: BTreeMap<BridgePath, String>,
     functions: Vec<(Address, Function)>,
     groups: BTreeMap<u32, Group>,
     /// Groups of which not everything could be told.
@@ -98,6 +115,8 @@ pub struct Pass<'a> {
 pub struct Found {
     /// The functions.
     pub functions: BTreeMap<Address, Function>,
+    /// Bridge paths that could not be followed, and why.
+    pub unclear_paths: BTreeMap<BridgePath, String>,
     /// Their groups.
     pub groups: BTreeMap<u32, Group>,
 }
@@ -107,18 +126,17 @@ impl<'a> Pass<'a> {
     ///
     /// # Errors
     /// When `/sys/bus/pci/devices` cannot be opened.
-    pub fn begin(root: &'a Root, memory: &'a mut Memory, now: Time) -> io::Result<Pass<'a>> {
+    pub fn begin(root: &'a Root, memory: &'a mut Memory) -> io::Result<Pass<'a>> {
         let devices = Dir::open(root, "/sys/bus/pci/devices")?;
         memory.number += 1;
         Ok(Pass {
             root,
-            now,
             devices,
             groups_dir: Dir::open(root, "/sys/kernel/iommu_groups"),
             nodes_dir: Dir::open(root, "/dev/vfio"),
             queue: Vec::with_capacity(memory.known.len()),
             ranges: BTreeMap::new(),
-            serials: BTreeSet::new(),
+            unclear_paths: BTreeMap::new(),
             functions: Vec::with_capacity(memory.known.len()),
             groups: BTreeMap::new(),
             doubtful: BTreeMap::new(),
@@ -130,20 +148,18 @@ impl<'a> Pass<'a> {
 
     /// Adds whatever an entry's selector may mean.
     pub fn add_entry(&mut self, entry: &Entry) {
-        let begin = self.queue.len();
         let select = &entry.select;
         self.queue.extend(select.address);
         self.queue.extend(select.slot.iter().flat_map(|slot| (0..8).map(|function| slot.function(function))));
         if let Some(path) = &select.path {
-            let found = self.walk(path);
-            self.queue.extend(found);
+            match bridges::follow(&self.devices, path) {
+                Ok(found) => self.queue.extend(found),
+                Err(e) => _ = self.unclear_paths.insert(path.clone(), e.to_string()),
+            }
         }
         if let Some(range) = select.vf {
             self.queue.push(range.pf);
             self.ranges.entry(range.pf).or_default().push(range);
-        }
-        if entry.identity.serial.is_some() {
-            self.serials.extend(&self.queue[begin..]);
         }
     }
 
@@ -159,34 +175,16 @@ impl<'a> Pass<'a> {
         let _ = drivers.each(driver, MANY, |name| self.queue.extend(name.parse::<Address>()));
     }
 
-    /// The functions at a bridge path: the root function, then below each bridge the child with
-    /// the hop's device and function. A VF sits below the same bridge on another bus; it has an
-    /// index for a name and is not meant.
-    fn walk(&self, path: &BridgePath) -> Vec<Address> {
-        let mut level = vec![path.root];
-        for hop in &path.hops {
-            let mut below = Vec::new();
-            for bridge in level {
-                let _ = self.devices.each(&bridge.to_string(), MANY, |name| {
-                    let child = name.parse::<Address>().ok();
-                    below.extend(child.filter(|c| (c.device, c.function) == (hop.device, hop.function)));
-                });
-            }
-            below.retain(|child| self.devices.inode(&format!("{child}/physfn")).is_err());
-            level = below;
-        }
-        level
-    }
-
     /// Looks at everything added, and at the members of its groups.
     #[must_use]
     pub fn finish(mut self) -> Found {
         while let Some(address) = self.queue.pop() {
             self.visit(address);
         }
-        let Pass { functions, mut groups, mut doubtful, gone, memory, .. } = self;
+        let Pass { functions, unclear_paths, mut groups, mut doubtful, gone, memory, .. } = self;
         let number = memory.number;
         memory.known.retain(|_, known| known.pass == number);
+        memory.regions.retain(|number, _| groups.contains_key(number));
         memory
             .pins
             .retain(|address, (object, _)| memory.known.get(address).is_none_or(|known| known.card.object == *object));
@@ -208,7 +206,7 @@ impl<'a> Pass<'a> {
                 }
             }
         }
-        Found { functions, groups }
+        Found { functions, unclear_paths, groups }
     }
 
     fn visit(&mut self, address: Address) {
@@ -224,9 +222,6 @@ impl<'a> Pass<'a> {
                 }
                 for range in self.ranges.get(&address).into_iter().flatten().filter(|range| range.first <= range.last) {
                     let named = function.vfs.range(range.first..=range.last).map(|(_, vf)| *vf);
-                    if self.serials.contains(&address) {
-                        self.serials.extend(named.clone());
-                    }
                     self.queue.extend(named);
                 }
                 self.functions.push((address, function));
@@ -256,14 +251,11 @@ impl<'a> Pass<'a> {
                 Err(_) if self.devices.inode(path).is_err_and(|e| is_absent(&e)) => return Ok(None),
                 Err(e) => return Err(e),
             };
-            let known = Known { card: Arc::new(read.card), sriov: read.sriov, serial_read: None, pass: 0 };
+            let known = Known { card: Arc::new(read.card), sriov: read.sriov, pass: 0 };
             memory.known.insert(address, known);
         }
         let Some(known) = memory.known.get_mut(&address) else { return Ok(None) };
         known.pass = memory.number;
-        if self.serials.contains(&address) {
-            known.read_serial(self.root, &self.devices.whole(path), self.now);
-        }
         path.push_str("/driver");
         let driver = link(&self.devices, path, |name| Memory::driver(&mut memory.drivers, name));
         path.truncate(length);
@@ -292,11 +284,17 @@ impl<'a> Pass<'a> {
     }
 
     fn group(&mut self, number: u32) {
-        let mut group = Group { members: BTreeSet::new(), others: BTreeSet::new(), node: Fact::Absent };
         let path = &mut self.path;
         path.clear();
         let _ = write!(path, "{number}");
-        group.node = node(&self.nodes_dir, path);
+        let mut group = Group {
+            members: BTreeSet::new(),
+            others: BTreeSet::new(),
+            node: node(&self.nodes_dir, path),
+            reserved: Fact::Absent,
+            insisted: Fact::Absent,
+        };
+        let object = self.groups_dir.as_ref().ok().and_then(|groups| groups.inode(path).ok());
         path.push_str("/devices");
         let listed = match &self.groups_dir {
             Ok(groups) => groups.each(path, MANY, |name| match name.parse() {
@@ -309,24 +307,15 @@ impl<'a> Pass<'a> {
         if let Err(e) = listed {
             self.doubtful.insert(number, format!("list /sys/kernel/iommu_groups/{path}: {e}"));
         }
+        if let Some(object) = object {
+            let kept = self.memory.regions.get(&number).filter(|regions| regions.object == object).cloned();
+            let regions = kept.unwrap_or_else(|| Regions::read(self.root, number, object, &group.members));
+            group.reserved.clone_from(&regions.reserved);
+            group.insisted.clone_from(&regions.insisted);
+            self.memory.regions.insert(number, regions);
+        }
         self.queue.extend(&group.members);
         self.groups.insert(number, group);
-    }
-}
-
-impl Known {
-    fn read_serial(&mut self, root: &Root, directory: &str, now: Time) {
-        let settled = self.card.serial.unreadable().is_none();
-        if settled || self.serial_read.is_some_and(|read| now.since(read) < SERIAL_AGAIN) {
-            return;
-        }
-        self.serial_read = Some(now);
-        let path = format!("{directory}/config");
-        let serial = match root.read(&path) {
-            Ok(config) => serial::find(&config),
-            Err(e) => Fact::Unreadable(format!("read {path}: {e}")),
-        };
-        Arc::make_mut(&mut self.card).serial = serial;
     }
 }
 
@@ -392,6 +381,7 @@ pub fn unknown(address: Address, why: &str) -> Function {
     }
 }
 
-fn named(op: &str, dir: &Dir<'_>, path: &str, error: &io::Error) -> io::Error {
+/// "verb path: cause", of something in a directory.
+pub(super) fn named(op: &str, dir: &Dir<'_>, path: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{op} {}: {error}", dir.whole(path)))
 }

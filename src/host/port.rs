@@ -5,11 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::pin::Pin;
 
+use crate::model::cause::Record;
 use crate::model::desired::Desired;
-use crate::model::pci::{Address, Driver};
+use crate::model::pci::{Address, Driver, Ids};
+use crate::model::picture::{Clock, Iommu};
 use crate::model::plan::{Act, Key, Outcome};
 use crate::model::policy::Policy;
+use crate::model::preflight::Report;
 use crate::model::snapshot::{Fact, Look, Snapshot};
 use crate::model::time::Time;
 
@@ -33,6 +37,8 @@ pub struct Closer {
     pub looks: BTreeSet<Address>,
     /// Functions whose `driver_override` is to be read.
     pub pins: BTreeSet<Address>,
+    /// Functions whose serial number is to be read: each read wakes a device.
+    pub serials: BTreeSet<Address>,
     /// Whether to find everything that the load of a driver would bind.
     pub pinned: bool,
 }
@@ -41,12 +47,12 @@ impl Closer {
     /// Whether there is nothing to look at.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.looks.is_empty() && self.pins.is_empty() && !self.pinned
+        self.looks.is_empty() && self.pins.is_empty() && self.serials.is_empty() && !self.pinned
     }
 }
 
-/// What a closer look found. The overrides that were read are remembered by the host and shown by
-/// its next observations.
+/// What a closer look found. The overrides and serial numbers that were read are remembered by the
+/// host and shown by its next observations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// By function.
@@ -87,13 +93,38 @@ pub struct Inherited {
     pub deadline: Time,
 }
 
+/// A check under way.
+pub type Checking = Pin<Box<dyn Future<Output = Result<Report, String>>>>;
+
+/// What was witnessed of whoever unloads modules. Unlike a sign this is a fact: of the past.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Witnessed {
+    /// What the kernel recorded, in its order.
+    pub records: Vec<Record>,
+    /// What keeps it from being witnessed, a sentence each, once.
+    pub notes: Vec<String>,
+}
+
 /// A kernel, as the loop sees it.
 pub trait Host {
     /// The time since boot.
     fn now(&self) -> Time;
 
+    /// What makes points in time of times.
+    fn clock(&self) -> Clock;
+
+    /// The machine's IOMMU.
+    fn iommu(&self) -> Iommu;
+
+    /// Vendors and devices in words, as far as the machine has them.
+    fn names(&mut self, ids: &[Ids]) -> BTreeMap<Ids, String>;
+
     /// Observes, quickly and without any read that could block.
     fn observe(&mut self, scope: Scope<'_>) -> Snapshot;
+
+    /// Looks for all that stands between the machine's functions and virtual machines. Slow, and
+    /// taken in a child: nobody waits for it but those who asked.
+    fn check(&mut self) -> Checking;
 
     /// Takes a closer look. Always comes back, with unreadable facts where reads did not.
     fn look(&mut self, closer: &Closer) -> impl Future<Output = Found>;
@@ -104,9 +135,16 @@ pub trait Host {
     /// The next sign. Cancel-safe: what was not returned comes again.
     fn next(&mut self) -> impl Future<Output = Sign>;
 
+    /// What was witnessed since this was last asked. Asked right after an observation it knows who
+    /// made each loss that this one shows: the kernel records an unload before it ends.
+    fn witnessed(&mut self) -> Witnessed;
+
     /// A reload was asked for: forgets what it remembers of the machine between observations, and
     /// listens to the kernel's events from now on, or no longer.
-    fn reload(&mut self, uevents: bool);
+    ///
+    /// # Errors
+    /// Why it cannot listen; the poll is left.
+    fn reload(&mut self, uevents: bool) -> Result<(), String>;
 
     /// Takes over what an earlier vfiod has begun, and says what of it could not be read.
     fn inherit(&mut self) -> (Vec<Inherited>, Vec<String>);

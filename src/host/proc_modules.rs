@@ -7,6 +7,7 @@ use std::io;
 
 use super::root::{Root, is_absent};
 use crate::model::pci::Module;
+use crate::model::snapshot::Fact;
 
 /// The file, as it was read once.
 ///
@@ -24,7 +25,8 @@ pub struct ProcModules {
 pub struct Loaded<'a> {
     /// The name, with `_`.
     pub name: &'a str,
-    /// How many use it; absent where the kernel shows `-`.
+    /// How many use it; absent where the kernel shows `-`. One on its way out has `-1` there: nobody
+    /// uses it, and nobody can any more (seen on 6.1 and 6.12).
     pub refcount: Option<u32>,
     /// The modules that use it, as the fourth column lists them (`a,b,` or `-`).
     pub used_by: &'a str,
@@ -58,7 +60,7 @@ impl ProcModules {
         }
     }
 
-    /// Takes the text of the file. Lines that make no sense are passed over.
+    /// Takes the text of the file.
     pub fn parse(text: impl Into<String>) -> ProcModules {
         ProcModules { text: text.into(), present: true }
     }
@@ -70,17 +72,23 @@ impl ProcModules {
     }
 
     /// The line of one module. The first field must be its name exactly: `vfio_pci_core`, or the
-    /// column of users, is not `vfio_pci`.
+    /// column of users, is not `vfio_pci`. One that makes no sense says that there is something: it is
+    /// never taken for none.
     #[must_use]
-    pub fn get(&self, module: &Module) -> Option<Loaded<'_>> {
+    pub fn get(&self, module: &Module) -> Fact<Loaded<'_>> {
         let name = module.as_str();
-        self.text
-            .lines()
-            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))
-            .find_map(line)
+        let of_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' '));
+        let mut damaged = None;
+        for text in self.text.lines().filter(of_it) {
+            match line(text) {
+                Some(loaded) => return Fact::Is(loaded),
+                None => damaged = Some(text),
+            }
+        }
+        damaged.map_or(Fact::Absent, |text| Fact::Unreadable(format!("/proc/modules has a line {text:?}")))
     }
 
-    /// All lines.
+    /// All lines that make sense.
     pub fn lines(&self) -> impl Iterator<Item = Loaded<'_>> {
         self.text.lines().filter_map(line)
     }
@@ -94,13 +102,14 @@ impl Loaded<'_> {
     }
 }
 
+/// Fields are apart by one space each, as the kernel prints them, and the name begins the line: [`ProcModules::get`] finds by that.
 fn line(text: &str) -> Option<Loaded<'_>> {
-    let mut fields = text.split_ascii_whitespace();
+    let mut fields = text.split(' ');
     let name = fields.next()?;
     let _size: u64 = fields.next()?.parse().ok()?;
     let refcount = match fields.next()? {
         "-" => None,
-        number => Some(number.parse().ok()?),
+        number => Some(number.parse::<i64>().ok()?.max(0).try_into().ok()?),
     };
     let used_by = match fields.next()? {
         "-" => "",
@@ -129,7 +138,7 @@ vfio_pci_core 73728 1 vfio_pci, Live 0xffffffffc0a3e000
 vfio_virqfd 16384 1 vfio_pci_core, Live 0xffffffffc0a39000
 vfio_iommu_type1 45056 0 - Live 0xffffffffc0a2c000
 vfio 45056 3 vfio_pci_core,vfio_iommu_type1, Live 0xffffffffc0a1d000
-irqbypass 16384 1 vfio_pci_core, Unloading 0x0000000000000000
+irqbypass 16384 -1 - Unloading 0xffffffffc0a51000
 nvidia 62763008 41 nvidia_uvm,nvidia_modeset, Live 0xffffffffc11f0000 (POE)
 mlx5_vfio_pci 20480 - - Loading 0x0000000000000000
 pinned 16384 1 [permanent], Live 0x0000000000000000
@@ -146,12 +155,12 @@ pinned 16384 1 [permanent], Live 0x0000000000000000
             ("vfio_pci", Some(0), vec![], Live, ""),
             ("vfio_pci_core", Some(1), vec!["vfio_pci"], Live, ""),
             ("vfio", Some(3), vec!["vfio_pci_core", "vfio_iommu_type1"], Live, ""),
-            ("irqbypass", Some(1), vec!["vfio_pci_core"], Unloading, ""),
+            ("irqbypass", Some(0), vec![], Unloading, ""),
             ("nvidia", Some(41), vec!["nvidia_uvm", "nvidia_modeset"], Live, "POE"),
             ("mlx5_vfio_pci", None, vec![], Loading, ""),
             ("pinned", Some(1), vec![], Live, ""),
         ] {
-            let line = loaded.get(&module(name)).unwrap();
+            let Fact::Is(line) = loaded.get(&module(name)) else { panic!("{name}") };
             assert_eq!((line.refcount, line.state, line.taints), (refcount, state, taints), "{name}");
             assert_eq!(line.users(), users.into_iter().map(module).collect::<Vec<_>>(), "{name}");
         }
@@ -161,16 +170,17 @@ pinned 16384 1 [permanent], Live 0x0000000000000000
     #[test]
     fn neither_a_longer_name_nor_the_column_of_users_is_the_module() {
         let loaded = ProcModules::parse("vfio_pci_core 73728 1 vfio_pci, Live 0x0\n");
-        assert_eq!(loaded.get(&module("vfio_pci")), None);
+        assert_eq!(loaded.get(&module("vfio_pci")), Fact::Absent);
     }
 
     #[test]
     fn garbage_is_passed_over_and_the_rest_is_read() {
-        let loaded = ProcModules::parse(
-            "\n\u{fffd}\nvfio_pci\nvfio_pci x 0 - Live\nvfio_pci 1 0 - Gone 0x0\nvfio_pci 1 0 - Live 0x0",
-        );
-        assert_eq!(loaded.get(&module("vfio_pci")).unwrap().state, Live);
+        let damaged = "\n\u{fffd}\nvfio_pci\nvfio_pci x 0 - Live\nvfio_pci 1 0 - Gone 0x0\n";
+        let loaded = ProcModules::parse(format!("{damaged}vfio_pci 1 0 - Live 0x0"));
+        assert_eq!(loaded.get(&module("vfio_pci")).is().map(|line| line.state), Some(Live));
         assert_eq!(loaded.lines().count(), 1);
+        let why = "/proc/modules has a line \"vfio_pci 1 0 - Gone 0x0\"";
+        assert_eq!(ProcModules::parse(damaged).get(&module("vfio_pci")), Fact::Unreadable(why.to_owned()));
     }
 
     proptest::proptest! {

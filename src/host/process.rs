@@ -124,7 +124,6 @@ fn is_gone(pid: u32, starttime: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may")]
     use super::*;
 
     #[test]

@@ -5,6 +5,7 @@
 //! sleep into one that nothing ends. So that they do not pile up, only so many may linger.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -45,6 +46,14 @@ impl Readers {
     /// # Errors
     /// When too many linger, it cannot be started, does not answer in time, or makes no sense.
     pub async fn ask<T: DeserializeOwned>(&self, ask: &str, patience: Duration) -> Result<T, String> {
+        self.ask_one(ask, patience).await.map(|(_, answer)| answer)
+    }
+
+    /// The same, with the reader's process id: whether it is about still, [`Readers::about`] tells.
+    ///
+    /// # Errors
+    /// As [`Readers::ask`].
+    pub async fn ask_one<T: DeserializeOwned>(&self, ask: &str, patience: Duration) -> Result<(u32, T), String> {
         let lingering = self.lingering();
         if lingering >= MOST {
             return Err(format!("begin reader: {lingering} have not returned yet"));
@@ -58,7 +67,7 @@ impl Readers {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|e| format!("run {}: {e}", self.program.exe.display()))?;
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let (pid, stdin, stdout) = (child.id(), child.stdin.take(), child.stdout.take());
         // Whatever happens from here on, it is reaped one day.
         self.lingering.borrow_mut().push(child);
         let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
@@ -66,7 +75,10 @@ impl Readers {
         };
         let limit = patience + MARGIN;
         match tokio::time::timeout(limit, converse(stdin.into(), stdout.into(), ask)).await {
-            Ok(Ok(line)) => serde_json::from_slice(&line).map_err(|e| format!("read reader's answer: {e}")),
+            Ok(Ok(line)) => {
+                let answer = serde_json::from_slice(&line).map_err(|e| format!("read reader's answer: {e}"))?;
+                Ok((pid, answer))
+            }
             Ok(Err(e)) => Err(format!("ask reader: {e}")),
             Err(_) => Err(format!("ask reader: no answer within {} ms", limit.as_millis())),
         }
@@ -74,9 +86,14 @@ impl Readers {
 
     /// Reaps those that have ended and counts the others.
     pub fn lingering(&self) -> usize {
+        self.about().len()
+    }
+
+    /// Reaps those that have ended; answers with the process ids of the others.
+    pub fn about(&self) -> BTreeSet<u32> {
         let mut list = self.lingering.borrow_mut();
         list.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-        list.len()
+        list.iter().map(Child::id).collect()
     }
 }
 

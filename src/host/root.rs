@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 
 /// Where the kernel's files are looked up.
 #[derive(Debug, Clone)]
@@ -223,6 +224,43 @@ impl Root {
         Ok(node.then(|| (kind == SFlag::S_IFBLK, major(stat.st_rdev), minor(stat.st_rdev))))
     }
 
+    /// As [`Root::device_number`], but nobody is asked who may not answer: `None` also for what its
+    /// file system does not tell out of memory (a server that is away, somebody's FUSE).
+    ///
+    /// Only the type is asked for, unsynced: for a time NFS would first write back what is dirty.
+    #[must_use]
+    pub fn device_number_at_hand(&self, path: &str) -> Option<(bool, u64, u64)> {
+        if self.is_hostile() {
+            return self.device_number(path).ok().flatten();
+        }
+        let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+        let told = statx(CWD, self.join(path), flags, StatxFlags::TYPE).ok()?;
+        let block = match FileType::from_raw_mode(told.stx_mode.into()) {
+            FileType::BlockDevice => true,
+            FileType::CharacterDevice => false,
+            _ => return None,
+        };
+        Some((block, told.stx_rdev_major.into(), told.stx_rdev_minor.into()))
+    }
+
+    /// The number of links to something (links followed).
+    ///
+    /// # Errors
+    /// As `stat(2)`.
+    pub fn links(&self, path: &str) -> io::Result<u64> {
+        Ok(self.stat(path)?.st_nlink)
+    }
+
+    /// The permissions of something (links followed), nine bits, and whether it is a character device.
+    ///
+    /// # Errors
+    /// As `stat(2)`.
+    pub fn mode(&self, path: &str) -> io::Result<(u32, bool)> {
+        let stat = self.stat(path)?;
+        let character = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR;
+        Ok((stat.st_mode & 0o777, character))
+    }
+
     /// Whether something is there (links followed). `Err` when that cannot be told.
     ///
     /// # Errors
@@ -233,6 +271,16 @@ impl Root {
             Err(e) if is_absent(&e) => Ok(false),
             Err(e) => Err(e),
         }
+    }
+
+    /// Whether something is a plain file (links followed): only that may be opened without knowing
+    /// what it does then.
+    ///
+    /// # Errors
+    /// As `stat(2)`.
+    pub fn is_plain(&self, path: &str) -> io::Result<bool> {
+        let stat = self.stat(path)?;
+        Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG)
     }
 
     /// The inode of a file or directory (links followed).
@@ -261,7 +309,7 @@ impl Root {
     }
 
     /// Writes one value to a kernel file in a single `write(2)`, as sysfs wants it. Only the actor
-    /// calls this.
+    /// calls this, and the witness for its own instance of the trace.
     ///
     /// # Errors
     /// As `open(2)` and `write(2)`; `PermissionDenied` on a hostile tree, which is never written.

@@ -1,10 +1,20 @@
 //! The device serial number: an extended capability in PCI configuration space.
 
+use super::root::Root;
 use crate::model::snapshot::Fact;
 
 /// Where extended capabilities begin. Without the rights, sysfs gives the first 64 bytes only.
 const EXTENDED: usize = 0x100;
 const SERIAL: u32 = 0x0003;
+
+/// Reads the serial number of the device at `directory`.
+pub(in crate::host) fn read(root: &Root, directory: &str) -> Fact<String> {
+    let path = format!("{directory}/config");
+    match root.read(&path) {
+        Ok(config) => find(&config),
+        Err(e) => Fact::Unreadable(format!("read {path}: {e}")),
+    }
+}
 
 /// Finds the serial number in the content of `config`, as lspci shows it: `00-1b-21-ff-ff-a2-b3-c4`.
 #[must_use]

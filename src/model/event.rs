@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::cause::{Culprit, How};
 use super::module::ModuleState;
+use super::pci::Address;
 use super::plan::About;
 use super::state::State;
 use super::status::{DeviceStatus, ModuleStatus, Standing, Status};
@@ -46,6 +48,19 @@ pub enum Kind {
     Stuck,
     /// It has returned.
     Unstuck,
+    /// A person has had a device given back.
+    Released,
+    /// A person has ended that: the device is kept again.
+    Adopted,
+    /// What a check warns of has changed, about a declared device or the host.
+    Verdict,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The name that JSON has.
+        self.serialize(f)
+    }
 }
 
 /// How loud a transition is told.
@@ -81,6 +96,9 @@ pub struct Event {
     pub latency: Option<Duration>,
     /// How loud.
     pub level: Level,
+    /// Who did it, where that was witnessed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Culprit>,
 }
 
 impl fmt::Display for Event {
@@ -111,14 +129,16 @@ pub fn between(old: Option<&Status>, new: &Status, now: Time) -> Vec<Event> {
         let before = old.and_then(|old| old.modules.get(module));
         module_events(&About::Module(module.clone()), before, status, now, &mut events);
     }
-    for (address, status) in &new.devices {
+    let falling = |address, status| old.is_some_and(|old| is_falling(old, new, address, status));
+    for (address, status) in new.devices.iter().filter(|(address, status)| !falling(**address, status)) {
         let before = old.and_then(|old| old.devices.get(address)).map(|before| &before.standing);
         let was = before.or_else(|| old.and_then(|old| old.entries.get(&status.entry)));
-        if was.is_some_and(|was| was.state == status.standing.state) {
+        if was.is_some_and(|was| was.state == status.standing.state && !blocked_anew(was, &status.standing)) {
             continue;
         }
         let by_module = fights_by_module(new, status);
-        if let Some((kind, level)) = device_event(was.map(|was| was.state), status.standing.state, by_module) {
+        let from = was.map(|was| was.state).filter(|state| *state != status.standing.state);
+        if let Some((kind, level)) = device_event(from, status.standing.state, by_module) {
             events.push(device(kind, level, About::Device(*address), was, status, now));
         }
     }
@@ -162,9 +182,40 @@ fn entry_events(old: Option<&Status>, new: &Status, events: &mut Vec<Event>) {
                 cause: status.reason.clone(),
                 latency: None,
                 level,
+                by: None,
             });
         }
     }
+}
+
+/// The picture that the next one is laid beside, where that is not `new` as it is: what falls with a
+/// module on its way out is told once it is known who takes that out, and stays until then as it was.
+#[must_use]
+pub fn told(old: Option<&Status>, new: &Status) -> Option<Status> {
+    let old = old.filter(|_| new.modules.values().any(|module| module.leaving))?;
+    let mut told = new.clone();
+    for (name, module) in told.modules.iter_mut().filter(|(_, module)| module.leaving) {
+        old.modules.get(name).into_iter().for_each(|before| module.clone_from(before));
+    }
+    for (address, device) in told.devices.iter_mut().filter(|(address, device)| is_falling(old, new, **address, device))
+    {
+        old.devices.get(address).into_iter().for_each(|before| device.clone_from(before));
+    }
+    Some(told)
+}
+
+/// Whether a device that was well has lost its driver to a module on its way out.
+fn is_falling(old: &Status, new: &Status, address: Address, device: &DeviceStatus) -> bool {
+    let was_well = || old.devices.get(&address).is_some_and(|before| before.standing.state.is_good());
+    let leaving = || new.modules.get(&device.wanted.module()).is_some_and(|module| module.leaving);
+    device.driver.is_none() && device.standing.lost.is_some() && leaving() && was_well()
+}
+
+/// Whether a blocked device is blocked for something else now: by the finding's code, since the
+/// evidence after it may change at any time.
+fn blocked_anew(was: &Standing, now: &Standing) -> bool {
+    let code = |standing: &Standing| standing.reason.split(':').next().unwrap_or_default().to_owned();
+    now.state == State::Blocked && code(was) != code(now)
 }
 
 fn fights_by_module(picture: &Status, device: &DeviceStatus) -> bool {
@@ -174,8 +225,14 @@ fn fights_by_module(picture: &Status, device: &DeviceStatus) -> bool {
 fn device(kind: Kind, level: Level, about: About, was: Option<&Standing>, status: &DeviceStatus, now: Time) -> Event {
     let over = status.standing.state.is_good() && kind != Kind::Assigned;
     let lost = was.and_then(|was| was.lost).filter(|_| over);
-    let cause = match &status.driver {
-        Some(driver) if over => format!("bound to {driver}"),
+    let fall = status.last_cause.as_ref().filter(|fall| kind == Kind::Drifted && status.standing.lost == Some(fall.at));
+    let unload = fall.and_then(|fall| match &fall.how {
+        How::WithModule { unload, .. } => Some(unload),
+        How::ByHand { .. } => None,
+    });
+    let cause = match (&status.driver, fall.zip(unload)) {
+        (Some(driver), _) if over => format!("bound to {driver}"),
+        (_, Some((fall, _))) => joined(&status.standing.reason, &fall.to_string()),
         _ => status.standing.reason.clone(),
     };
     Event {
@@ -188,7 +245,12 @@ fn device(kind: Kind, level: Level, about: About, was: Option<&Standing>, status
         cause,
         latency: lost.map(|lost| now.since(lost)),
         level,
+        by: unload.and_then(|unload| unload.by.culprit()).cloned(),
     }
+}
+
+fn joined(one: &str, other: &str) -> String {
+    if one.is_empty() || other.is_empty() { format!("{one}{other}") } else { format!("{one}; {other}") }
 }
 
 /// What to tell of a device whose state has changed.
@@ -205,6 +267,9 @@ fn device_event(was: Option<State>, now: State, by_module: bool) -> Option<(Kind
         State::Assigned => Some((Kind::Assigned, Level::Notice)),
         State::Ready => None,
         _ if was == Some(State::Stuck) => Some((Kind::Unstuck, Level::Notice)),
+        State::Released => Some((Kind::Released, Level::Notice)),
+        State::Unmanaged | State::Unknown => None,
+        State::Drifted | State::Repairing if was == Some(State::Released) => Some((Kind::Adopted, Level::Notice)),
         State::Drifted | State::Repairing => {
             let told = matches!(was, Some(State::Drifted | State::Repairing | State::Failing | State::Fighting));
             (!told).then_some((Kind::Drifted, Level::Warning))
@@ -232,7 +297,12 @@ fn entry_event(was: Option<State>, now: State, by_module: bool, alone: bool) -> 
 }
 
 fn module_events(about: &About, before: Option<&ModuleStatus>, now: &ModuleStatus, time: Time, to: &mut Vec<Event>) {
+    let was = before.map(|before| before.state);
+    // One on its way out was not told as lost yet.
+    let served = was.is_some_and(ModuleState::serves) || before.is_some_and(|before| before.leaving);
     let mut tell = |kind, level, latency| {
+        let lost = matches!(kind, Kind::ModuleLost | Kind::Fighting) || kind == Kind::ModuleBlocked && served;
+        let unload = now.last_unload.as_ref().filter(|_| lost && !now.state.serves());
         to.push(Event {
             kind,
             about: about.clone(),
@@ -240,9 +310,10 @@ fn module_events(about: &About, before: Option<&ModuleStatus>, now: &ModuleStatu
             group: None,
             old: before.map(|before| before.state.to_string()).unwrap_or_default(),
             new: now.state.to_string(),
-            cause: now.reason.clone(),
+            cause: joined(&unload.map(ToString::to_string).unwrap_or_default(), &now.reason),
             latency,
             level,
+            by: unload.and_then(|unload| unload.by.culprit()).cloned(),
         });
     };
     let fought = before.is_some_and(|before| before.fighting);
@@ -263,8 +334,6 @@ fn module_events(about: &About, before: Option<&ModuleStatus>, now: &ModuleStatu
         (true, false) => tell(Kind::Unstuck, Level::Notice, None),
         _ => {}
     }
-    let was = before.map(|before| before.state);
-    let served = was.is_some_and(ModuleState::serves);
     if now.state.serves() {
         if was.is_some() && !served {
             let lost = before.and_then(|before| before.lost);
@@ -277,6 +346,9 @@ fn module_events(about: &About, before: Option<&ModuleStatus>, now: &ModuleStatu
         if was != Some(ModuleState::Unreadable) {
             tell(Kind::Held, Level::Warning, None);
         }
+        return;
+    }
+    if now.leaving {
         return;
     }
     if now.blocked && before.is_none_or(|before| !before.blocked) {

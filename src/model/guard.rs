@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 
 use super::drift::Drift;
-use super::pci::Address;
+use super::pci::{Address, Driver};
 use super::plan::Guard;
 use super::resolve::Resolution;
-use super::snapshot::{Fact, Function, Look, Snapshot};
+use super::snapshot::{Fact, Function, Group, Look, Snapshot};
+use super::viable::is_harmless;
 
 /// Whether a device may be written to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,8 +92,11 @@ fn never(address: Address, function: &Function) -> Option<(Guard, String)> {
     None
 }
 
-/// Drivers that a member of a viable group may be on besides VFIO's.
-const HARMLESS: [&str; 2] = ["pci-stub", "pcieport"];
+/// Who else is in the group of a device and keeps it from being opened, in a sentence.
+#[must_use]
+pub fn shared(ask: Question<'_>, address: Address) -> Option<String> {
+    group_shared(ask, address).filter(|(guard, _)| *guard == Guard::GroupShared).map(|(_, reason)| reason)
+}
 
 fn group_shared(ask: Question<'_>, address: Address) -> Option<(Guard, String)> {
     let (number, group) = ask.snapshot.group_of(address)?;
@@ -104,8 +108,8 @@ fn group_shared(ask: Question<'_>, address: Address) -> Option<(Guard, String)> 
             Fact::Absent => {}
             Fact::Unreadable(why) => return Some((Guard::Unreadable, why.clone())),
             Fact::Is(driver) => {
-                let harmless = ask.snapshot.is_vfio(driver) || HARMLESS.contains(&driver.as_str());
-                if !harmless && !other.card.bridge && !ask.found.owner.contains_key(member) {
+                let kept = ask.found.owner.contains_key(member) && !ask.found.released.contains(member);
+                if !is_harmless(&other.card, driver, &ask.snapshot.variants) && !kept {
                     let reason = format!(
                         "{member} shares group {number}, is on {driver} and is not declared; declare it too, or unbind it"
                     );
@@ -190,6 +194,34 @@ fn in_use(look: &Look, allow: &BTreeSet<Guard>, only_open: bool) -> Verdict {
         }
     }
     Free
+}
+
+/// Asks the guards about a function that is to be given back to the host, or whose group is.
+#[must_use]
+pub fn give_back_verdict(snapshot: &Snapshot, address: Address) -> Verdict {
+    let Some(function) = snapshot.functions.get(&address) else {
+        return Held(Guard::Unreadable, format!("{address} is not in the snapshot"));
+    };
+    if let Some((guard, reason)) = never(address, function) {
+        return Held(guard, reason);
+    }
+    match (&function.driver, current_look(function)) {
+        (_, None) => LookFirst,
+        (Fact::Absent, Some(_)) => unbound(snapshot, address, function),
+        // On VFIO the host has no network or storage on it.
+        (_, Some(look)) => in_use(look, &BTreeSet::new(), true),
+    }
+}
+
+/// The members of a group that keep it from virtual machines, each with its driver.
+#[must_use]
+pub fn blockers(snapshot: &Snapshot, group: &Group) -> Vec<(Address, Driver)> {
+    let blocks = |member: &Address| {
+        let function = snapshot.functions.get(member)?;
+        let driver = function.driver.is()?;
+        (!is_harmless(&function.card, driver, &snapshot.variants)).then(|| (*member, driver.clone()))
+    };
+    group.members.iter().filter_map(blocks).collect()
 }
 
 /// Asks the guards about a function that nobody declared and that a module load would make the

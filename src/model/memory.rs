@@ -4,9 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::cause::{Fall, Rhythm, Unload};
+use super::concern::Concerns;
+use super::desired::Wanted;
+use super::hold::{Hold, Holds};
 use super::pace::Pace;
 use super::pci::{Address, Driver, Module};
 use super::plan::{Act, Key};
+use super::record::Records;
 use super::snapshot::{Fact, Holder};
 use super::time::Time;
 
@@ -28,8 +33,34 @@ pub struct Memory {
     pub pace: BTreeMap<Unit, Pace>,
     /// Modules whose load was refused for good, with the state of the evidence then.
     pub refused: BTreeMap<Module, Refused>,
-    /// The driver that a function had before vfiod took it from it.
-    pub originals: BTreeMap<Address, Driver>,
+    /// What outlives the boot; kept in a file of its own.
+    #[serde(skip)]
+    pub lasting: Lasting,
+    /// Whether what lasts is known at all; boot-scoped, because an empty file replaces a damaged one.
+    pub unsure: Option<Unsure>,
+    /// Holds that end with their owner.
+    pub holds: Holds,
+    /// What is counted and dated.
+    pub records: Records,
+    /// The last unload of each required module.
+    pub unloads: BTreeMap<Module, Unload>,
+    /// Required modules that are lost now, and whose last unload is this loss.
+    pub gone: BTreeSet<Module>,
+    /// When who unloaded what, by unit or command.
+    pub rhythms: BTreeMap<Module, BTreeMap<String, Rhythm>>,
+    /// The last loss of each declared device.
+    pub falls: BTreeMap<Address, Fall>,
+    /// What the last check has found.
+    pub concerns: Concerns,
+    /// Unloads that were witnessed and belong to no loss yet.
+    #[serde(skip)]
+    pub witnessed: BTreeMap<Module, Unload>,
+    /// Whether records of unloads were lost since all modules were there.
+    #[serde(skip)]
+    pub missed: bool,
+    /// Modules that are on their way out, and since when that is seen: who does it is not known yet.
+    #[serde(skip)]
+    pub leaving: BTreeMap<Module, Time>,
     /// What is under way.
     #[serde(skip)]
     pub acting: BTreeMap<Key, Acting>,
@@ -41,6 +72,41 @@ pub struct Memory {
     pub open: BTreeMap<Address, Vec<Holder>>,
 }
 
+/// What is remembered over reboots.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lasting {
+    /// The driver that a function had before vfiod took it from it.
+    pub originals: BTreeMap<Address, Driver>,
+    /// What persons have had given back, by entry (or `NAME/ADDRESS` for a VF of one).
+    pub releases: BTreeMap<String, Release>,
+    /// Holds that end at a point in time.
+    pub holds: Holds,
+    /// The id of the next hold.
+    pub next_hold: u64,
+}
+
+/// What lasts could not be read in this boot: a device may be released, or on hold, and nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Unsure {
+    /// Why.
+    pub why: String,
+    /// Devices that a person has asked for all the same.
+    pub asked: BTreeSet<Address>,
+}
+
+/// A release: what was given back, and stays with the host until it is adopted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// When, in realtime microseconds.
+    pub since_usec: u64,
+    /// The user who asked for it.
+    pub uid: u32,
+    /// Whether the devices have been given back; until then that is worked on. Afterwards whatever
+    /// becomes of them is somebody else's doing, and left alone.
+    pub done: bool,
+}
+
 /// A function as it was first seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adopted {
@@ -50,6 +116,10 @@ pub struct Adopted {
     pub driver: Driver,
     /// Its `driver_override`; unreadable until it has been read.
     pub pin: Fact<Driver>,
+    /// What its entry wanted then; none while no entry declares it. Where that is something else by
+    /// now, a person wants it otherwise than it was found.
+    #[serde(default)]
+    pub wanted: Option<Wanted>,
 }
 
 /// What is repaired and lost as one.
@@ -111,6 +181,28 @@ pub struct Acting {
 }
 
 impl Memory {
+    /// The hold that keeps a function from being written to, if one does.
+    #[must_use]
+    pub fn hold_on_device(&self, address: Address, entry: Option<&str>, unit: Option<&str>) -> Option<(u64, &Hold)> {
+        self.both_holds().find_map(|holds| holds.on_device(address, entry, unit))
+    }
+
+    /// The hold that keeps a module from being loaded, if one does.
+    #[must_use]
+    pub fn hold_on_module(&self, module: &Module) -> Option<(u64, &Hold)> {
+        self.both_holds().find_map(|holds| holds.on_module(module))
+    }
+
+    /// Every hold in force, by id.
+    #[must_use]
+    pub fn all_holds(&self) -> BTreeMap<u64, &Hold> {
+        self.both_holds().flat_map(|holds| holds.0.iter().map(|(id, hold)| (*id, hold))).collect()
+    }
+
+    fn both_holds(&self) -> impl Iterator<Item = &Holds> {
+        [&self.lasting.holds, &self.holds].into_iter()
+    }
+
     /// Whether a function is being worked on, and by what.
     #[must_use]
     pub fn acting_on(&self, address: Address) -> Option<&Acting> {

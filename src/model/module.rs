@@ -28,6 +28,9 @@ pub enum ModuleState {
     NotApplicable,
     /// `/proc/modules` could not be read.
     Unreadable,
+    /// A word that this version does not know, of a newer one's; vfiod itself never says it.
+    #[serde(other)]
+    Unknown,
 }
 
 impl ModuleState {
@@ -57,6 +60,7 @@ impl ModuleState {
             ModuleState::Prohibited => "prohibited",
             ModuleState::NotApplicable => "not-applicable",
             ModuleState::Unreadable => "unreadable",
+            ModuleState::Unknown => "unknown",
         }
     }
 }

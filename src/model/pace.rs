@@ -60,7 +60,22 @@ pub enum Wait {
     Breaker(Time),
 }
 
+impl Wait {
+    /// Until when.
+    #[must_use]
+    pub fn until(&self) -> Time {
+        match self {
+            Wait::Backoff(until) | Wait::Breaker(until) => *until,
+        }
+    }
+}
+
 impl Pace {
+    /// Forgets failures and fights, but not that something is lost.
+    pub fn forgive(&mut self) {
+        *self = Pace { lost: self.lost, ..Pace::default() };
+    }
+
     /// Notes a loss. What is lost already is not lost again.
     pub fn lose(&mut self, now: Time, breaker: &Breaker) {
         if self.lost.is_some() {
@@ -137,9 +152,9 @@ impl Pace {
     pub fn wakes(&self, breaker: &Breaker) -> impl Iterator<Item = Time> {
         let well = self.open.and_then(|open| open.well).map(|well| well + breaker.within);
         let due = match (&self.lost, self.open) {
-            (None, _) => None,
             (Some(_), Some(open)) if !open.probed => Some(open.probe),
-            (Some(_), _) => self.not_before,
+            // Also where nothing is lost: what never served fails, too, and is tried again.
+            _ => self.not_before,
         };
         [well, due].into_iter().flatten()
     }

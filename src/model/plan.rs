@@ -53,6 +53,21 @@ pub enum Step {
         /// The driver that is to take it.
         driver: Driver,
     },
+    /// Clear `driver_override`, for a device that is given back. Expects the driver link to be `driver`.
+    Unpin {
+        /// The function.
+        target: Target,
+        /// The driver link as the plan saw it; none = no driver.
+        driver: Option<Driver>,
+    },
+    /// Write the address to `drivers_probe`, so that the host's driver takes it again. Expects
+    /// neither a driver nor an override.
+    Return {
+        /// The function.
+        target: Target,
+        /// The driver that it had.
+        driver: Driver,
+    },
 }
 
 /// A function as a step means it: the address and the very device object that was there.
@@ -70,7 +85,11 @@ impl Step {
     pub fn target(&self) -> Option<Target> {
         match self {
             Step::LoadModule { .. } => None,
-            Step::Pin { target, .. } | Step::Unbind { target, .. } | Step::Probe { target, .. } => Some(*target),
+            Step::Pin { target, .. }
+            | Step::Unbind { target, .. }
+            | Step::Probe { target, .. }
+            | Step::Unpin { target, .. }
+            | Step::Return { target, .. } => Some(*target),
         }
     }
 }
@@ -82,6 +101,8 @@ impl fmt::Display for Step {
             Step::Pin { target, pin, .. } => write!(f, "{}: driver_override = {pin}", target.address),
             Step::Unbind { target, driver, .. } => write!(f, "{}: unbind from {driver}", target.address),
             Step::Probe { target, driver } => write!(f, "{}: bind to {driver}", target.address),
+            Step::Unpin { target, .. } => write!(f, "{}: clear driver_override", target.address),
+            Step::Return { target, driver } => write!(f, "{}: give back to {driver}", target.address),
         }
     }
 }
@@ -204,8 +225,13 @@ pub enum Guard {
     IdentityMismatch,
     /// Somebody else's unbind is under way.
     BeingReleased,
+    /// A person holds it, or has had it released.
+    Hold,
     /// Something that must be known could not be read.
     Unreadable,
+    /// A word that this version does not know, of a newer one's; vfiod itself never says it.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Guard {
@@ -222,7 +248,9 @@ impl Guard {
             Guard::GroupShared => "group-shared",
             Guard::IdentityMismatch => "identity-mismatch",
             Guard::BeingReleased => "being-released",
+            Guard::Hold => "hold",
             Guard::Unreadable => "unreadable",
+            Guard::Unknown => "unknown",
         }
     }
 
@@ -239,7 +267,7 @@ impl fmt::Display for Guard {
     }
 }
 
-/// What a line of the plan is about.
+/// What a line of the plan or a transition is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum About {
@@ -249,6 +277,8 @@ pub enum About {
     Device(Address),
     /// An entry of the configuration.
     Entry(String),
+    /// The whole machine.
+    Host,
 }
 
 impl fmt::Display for About {
@@ -257,6 +287,7 @@ impl fmt::Display for About {
             About::Module(module) => write!(f, "module {module}"),
             About::Device(address) => write!(f, "{address}"),
             About::Entry(name) => write!(f, "entry {name}"),
+            About::Host => f.write_str("host"),
         }
     }
 }

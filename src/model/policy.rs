@@ -29,6 +29,21 @@ pub enum Mode {
     Enforce,
     /// Only say what would be done.
     Observe,
+    /// A word that this version does not know, of a newer one's; vfiod itself never says it.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Mode {
+    /// The word, as everything shows it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Enforce => "enforce",
+            Mode::Observe => "observe",
+            Mode::Unknown => "unknown",
+        }
+    }
 }
 
 /// `repair.backoff`.

@@ -3,11 +3,11 @@
 //! Done anew on each snapshot: hot-plug, VFs made again and renumbering change the answer, and an
 //! absent or foreign card is an answer, never an error of the configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::desired::{Desired, Entry, Identity, Select, VfRange};
 use super::pci::{Address, Ids};
-use super::snapshot::{Card, Fact, Snapshot};
+use super::snapshot::{Card, Fact, Function, Snapshot};
 use super::state::State;
 
 /// What the entries mean now.
@@ -20,6 +20,8 @@ pub struct Resolution {
     pub owner: BTreeMap<Address, usize>,
     /// Functions that an entry names and that are not to be had, with the entry.
     pub faults: BTreeMap<Address, (usize, Fault)>,
+    /// Functions of entries that a person has had released; they have an owner, too.
+    pub released: BTreeSet<Address>,
 }
 
 /// What one entry means now.
@@ -163,6 +165,10 @@ fn candidates(select: &Select, snapshot: &Snapshot) -> Candidates {
         };
         return Candidates::of(by_address(address).into_iter().collect(), || format!("{address} is not there"));
     };
+    // What is known to be there may be one of several, or not the one that was meant.
+    if let Some(why) = snapshot.unclear_paths.get(path) {
+        return Candidates::fault(State::Held, format!("where path {path} leads cannot be told: {why}"));
+    }
     // A VF hangs below the same bridge as its PF and can have the same path: it is declared by index.
     let at: Vec<Address> = snapshot
         .functions
@@ -249,10 +255,10 @@ impl<T: ToString> Fact<T> {
 
 /// The driver that an entry wants for one of its functions.
 #[must_use]
-pub fn wanted_driver(entry: &Entry, card: &Card, snapshot: &Snapshot) -> super::pci::Driver {
+pub fn wanted_driver(entry: &Entry, function: &Function, snapshot: &Snapshot) -> super::pci::Driver {
     use super::desired::Wanted;
     match &entry.driver {
         Wanted::Named(driver) => driver.clone(),
-        Wanted::Auto => super::variant::best(&card.modalias, &snapshot.variants),
+        Wanted::Auto => super::variant::best(&function.card.modalias, function.driver.is(), &snapshot.variants),
     }
 }

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::module::ModuleFacts;
 use super::pci::{Address, BridgePath, Driver, Ids, Module};
+use super::preflight::survey::Region;
 use super::time::Time;
+use super::variant;
 
 /// One thing asked of the kernel: an answer, the answer "there is none", or no answer.
 ///
@@ -23,6 +25,8 @@ pub enum Fact<T> {
     /// Nobody knows, and why.
     Unreadable(String),
 }
+
+const NOT_LOOKED: &str = "not looked at yet";
 
 impl<T> Fact<T> {
     /// The answer, if there is one.
@@ -49,7 +53,13 @@ impl<T> Fact<T> {
     /// A fact that was not asked for yet.
     #[must_use]
     pub fn not_looked() -> Fact<T> {
-        Fact::Unreadable("not looked at yet".to_owned())
+        Fact::Unreadable(NOT_LOOKED.to_owned())
+    }
+
+    /// Whether it was not asked for yet.
+    #[must_use]
+    pub fn is_not_looked(&self) -> bool {
+        self.unreadable() == Some(NOT_LOOKED)
     }
 }
 
@@ -60,18 +70,54 @@ pub struct Snapshot {
     pub taken: Time,
     /// The modules that were asked about, by name.
     pub modules: BTreeMap<Module, ModuleFacts>,
-    /// Variant drivers that this kernel's module tree offers (lines `alias vfio_pci:… module`).
+    /// Variant drivers that this kernel's module tree offers (lines `alias vfio_pci:… module`); where
+    /// there is no tree to read, those at work.
     pub variants: Arc<Vec<Variant>>,
     /// The PCI functions of interest: what the selectors may mean, the members of their groups,
     /// what is on a VFIO driver, and what the next load of a VFIO driver would bind.
     pub functions: BTreeMap<Address, Function>,
+    /// Declared bridge paths of which it could not be told where they lead, and why.
+    #[serde(default)]
+    pub unclear_paths: BTreeMap<BridgePath, String>,
     /// The IOMMU groups of those functions, by number. Group 0 is a real group.
     pub groups: BTreeMap<u32, Group>,
-    /// `/sys/bus/pci/drivers_autoprobe`: `Is(false)` means that nothing gets a driver by itself.
+    /// `/sys/bus/pci/drivers_autoprobe`: `Is(false)` means that a driver that is loaded
+    /// takes no device; one that appears gets its driver all the same.
     pub autoprobe: Fact<bool>,
     /// Functions without a driver whose `driver_override` names one: what a load of that driver's
     /// module would bind, declared or not. Unreadable while nobody looked.
     pub pinned: Fact<BTreeMap<Address, Driver>>,
+    /// What holds for all devices.
+    #[serde(default)]
+    pub platform: Platform,
+}
+
+/// What holds for all devices of a machine. Only what matters to those of the snapshot is looked at;
+/// what is absent here keeps nothing from being opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Platform {
+    /// Whether any device has an IOMMU group, these or others.
+    pub has_groups: bool,
+    /// The version of the kernel.
+    pub kernel: (u32, u32),
+    /// Whether interrupts go through a remapping controller.
+    pub remapping: Fact<bool>,
+    /// Whether VFIO goes without that: `allow_unsafe_interrupts` of the modules that have it.
+    pub unsafe_interrupts: Fact<bool>,
+    /// `disable_denylist` of vfio_pci.
+    pub denylist_disabled: Fact<bool>,
+}
+
+impl Default for Platform {
+    fn default() -> Platform {
+        Platform {
+            has_groups: true,
+            kernel: (0, 0),
+            remapping: Fact::Absent,
+            unsafe_interrupts: Fact::Absent,
+            denylist_disabled: Fact::Absent,
+        }
+    }
 }
 
 impl Snapshot {
@@ -85,10 +131,7 @@ impl Snapshot {
     /// Whether a driver hands devices to user space: vfio-pci, or a variant of it.
     #[must_use]
     pub fn is_vfio(&self, driver: &Driver) -> bool {
-        driver.as_str() == "vfio-pci" || {
-            let module = driver.module();
-            self.variants.iter().any(|variant| variant.module == module)
-        }
+        variant::is_vfio(driver, &self.variants)
     }
 
     /// Whether a driver is there to take devices, as far as its module tells.
@@ -102,6 +145,7 @@ impl Snapshot {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Variant {
     /// The pattern for a device's modalias, beginning with `vfio_pci:`; `*` stands for anything.
+    /// Empty where nothing tells which devices it suits: it matches none.
     pub pattern: String,
     /// The module that holds the driver.
     pub module: Module,
@@ -136,8 +180,9 @@ pub struct Card {
     pub subsystem: Fact<Ids>,
     /// `class`, 24 bits: base class, subclass, programming interface.
     pub class: u32,
-    /// The serial number capability, `00-00-00-ff-ff-00-00-00` as lspci shows it; looked at only
-    /// where an entry declares one, because reading `config` wakes a device in D3hot.
+    /// The serial number capability, `00-00-00-ff-ff-00-00-00` as lspci shows it; read, by a
+    /// child, only where an entry declares one: reading `config` wakes a device in D3hot, and waits for
+    /// the end of a reset.
     pub serial: Fact<String>,
     /// `modalias`, for variant drivers.
     pub modalias: String,
@@ -160,6 +205,12 @@ pub struct Group {
     pub others: BTreeSet<String>,
     /// Whether `/dev/vfio/<group>` (or `noiommu-<group>`) is there.
     pub node: Fact<()>,
+    /// `reserved_regions`: memory that the IOMMU does not translate as a guest would have it. Read once
+    /// while the group stands.
+    pub reserved: Fact<Vec<Region>>,
+    /// Memory that the kernel keeps mapped 1:1 for a member, by `reserved_regions`, where it refuses
+    /// to open the group for that. Read once while the group stands.
+    pub insisted: Fact<Vec<Region>>,
 }
 
 /// What a closer look at one function found. Taken in a child, with a deadline.

@@ -14,6 +14,8 @@ pub enum State {
     Ambiguous,
     /// Another card sits there.
     Mismatch,
+    /// A person has asked for it to be given back; it is left alone until it is adopted.
+    Released,
     /// A write to it has not returned within its deadline.
     Stuck,
     /// The breaker is open: somebody undoes the repairs again and again.
@@ -32,6 +34,11 @@ pub enum State {
     Assigned,
     /// Right driver, and free.
     Ready,
+    /// On a VFIO driver, and not declared.
+    Unmanaged,
+    /// A word that this version does not know, of a newer one's; vfiod itself never says it.
+    #[serde(other)]
+    Unknown,
 }
 
 impl State {
@@ -42,6 +49,7 @@ impl State {
             State::Missing => "missing",
             State::Ambiguous => "ambiguous",
             State::Mismatch => "mismatch",
+            State::Released => "released",
             State::Stuck => "stuck",
             State::Fighting => "fighting",
             State::Held => "held",
@@ -51,6 +59,8 @@ impl State {
             State::Drifted => "drifted",
             State::Assigned => "assigned",
             State::Ready => "ready",
+            State::Unmanaged => "unmanaged",
+            State::Unknown => "unknown",
         }
     }
 
@@ -73,12 +83,15 @@ impl fmt::Display for State {
 pub enum Health {
     /// Everything declared is kept.
     Ready,
-    /// Something is held back by a guard.
+    /// Something is held back by a guard, or released.
     Held,
     /// Something is not as declared, and vfiod works on it.
     Degraded,
     /// Something is not as declared, and needs a person.
     Blocked,
+    /// A word that this version does not know, of a newer one's; vfiod itself never says it.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Health {
@@ -90,6 +103,7 @@ impl Health {
             Health::Held => "held",
             Health::Degraded => "degraded",
             Health::Blocked => "blocked",
+            Health::Unknown => "unknown",
         }
     }
 
@@ -97,12 +111,16 @@ impl Health {
     #[must_use]
     pub fn of(state: State) -> Health {
         match state {
-            State::Ready | State::Assigned => Health::Ready,
-            State::Held => Health::Held,
+            State::Ready | State::Assigned | State::Unmanaged => Health::Ready,
+            State::Held | State::Released => Health::Held,
             State::Drifted | State::Repairing | State::Failing => Health::Degraded,
-            State::Missing | State::Ambiguous | State::Mismatch | State::Stuck | State::Fighting | State::Blocked => {
-                Health::Blocked
-            }
+            State::Missing
+            | State::Ambiguous
+            | State::Mismatch
+            | State::Stuck
+            | State::Fighting
+            | State::Blocked
+            | State::Unknown => Health::Blocked,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::cause::{Fall, Unload};
 use super::module::ModuleState;
 use super::pci::{Address, Driver, Module};
 use super::state::{Health, State};
@@ -29,10 +30,20 @@ pub struct Standing {
     pub state: State,
     /// Why, in a sentence; empty when there is nothing to say.
     pub reason: String,
+    /// What a person can do; empty where nothing is to be done.
+    pub remedy: String,
     /// Since when it is lost, while it is.
     pub lost: Option<Time>,
     /// When it is tried again, where time is what it waits for.
     pub not_before: Option<Time>,
+}
+
+impl Standing {
+    /// A state that has nothing more to say.
+    #[must_use]
+    pub fn plain(state: State) -> Standing {
+        Standing { state, reason: String::new(), remedy: String::new(), lost: None, not_before: None }
+    }
 }
 
 /// How a declared function stands.
@@ -49,6 +60,9 @@ pub struct DeviceStatus {
     pub wanted: Driver,
     /// Its group.
     pub group: Option<u32>,
+    /// Its last loss in this boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_cause: Option<Fall>,
 }
 
 /// How a required module stands.
@@ -72,6 +86,12 @@ pub struct ModuleStatus {
     pub lost: Option<Time>,
     /// When it is tried again, where time is what it waits for.
     pub not_before: Option<Time>,
+    /// Its last unload in this boot; while it is lost, the one that made it so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_unload: Option<Unload>,
+    /// Whether it is just being unloaded, and who does it may be known in a moment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }
 
 impl Status {

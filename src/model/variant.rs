@@ -7,9 +7,23 @@ use super::glob;
 use super::pci::Driver;
 use super::snapshot::Variant;
 
-/// The driver for a device with this modalias (`pci:v…`): a variant, else vfio-pci.
+/// Whether a driver hands devices to user space: vfio-pci, or a variant of it.
 #[must_use]
-pub fn best(modalias: &str, variants: &[Variant]) -> Driver {
+pub fn is_vfio(driver: &Driver, variants: &[Variant]) -> bool {
+    driver.as_str() == "vfio-pci" || {
+        let module = driver.module();
+        variants.iter().any(|variant| variant.module == module)
+    }
+}
+
+/// The driver for a device with this modalias (`pci:v…`): a variant, else vfio-pci. One on a variant
+/// of which nothing tells whom it suits (there is no module tree) keeps it.
+#[must_use]
+pub fn best(modalias: &str, on: Option<&Driver>, variants: &[Variant]) -> Driver {
+    let untold = |driver: &&Driver| variants.iter().any(|one| one.pattern.is_empty() && one.module == driver.module());
+    if let Some(driver) = on.filter(untold) {
+        return driver.clone();
+    }
     let wanted = format!("vfio_{modalias}");
     variants
         .iter()
@@ -35,8 +49,8 @@ mod tests {
     #[test]
     fn a_device_without_a_variant_gets_vfio_pci() {
         let variants = [variant("vfio_pci:v000019E5d0000A251sv*sd*bc*sc*i*", "hisi_acc_vfio_pci")];
-        assert_eq!(best(CX6, &variants).as_str(), "vfio-pci");
-        assert_eq!(best("", &[]).as_str(), "vfio-pci");
+        assert_eq!(best(CX6, None, &variants).as_str(), "vfio-pci");
+        assert_eq!(best("", None, &[]).as_str(), "vfio-pci");
     }
 
     #[test]
@@ -46,7 +60,17 @@ mod tests {
             variant("vfio_pci:v000015B3d0000101Esv*sd*bc*sc*i*", "mlx5_vfio_pci"),
             variant("vfio_pci:v000015B3d*sv*sd*bc02sc*i*", "other_vfio_pci"),
         ];
-        assert_eq!(best(CX6, &variants).as_str(), "mlx5_vfio_pci");
-        assert_eq!(best(CX6, &variants[..1]).as_str(), "vfio-pci");
+        assert_eq!(best(CX6, None, &variants).as_str(), "mlx5_vfio_pci");
+        assert_eq!(best(CX6, None, &variants[..1]).as_str(), "vfio-pci");
+    }
+
+    #[test]
+    fn a_device_on_a_variant_of_which_nothing_is_told_keeps_it() {
+        let (untold, told) = ([variant("", "mlx5_vfio_pci")], [variant("vfio_pci:v1*", "mlx5_vfio_pci")]);
+        let on: Driver = "mlx5-vfio-pci".parse().unwrap();
+        assert_eq!(best(CX6, Some(&on), &untold), on);
+        assert_eq!(best(CX6, Some(&on), &told).as_str(), "vfio-pci");
+        assert_eq!(best(CX6, None, &untold).as_str(), "vfio-pci");
+        assert_eq!(best(CX6, Some(&"mlx5_core".parse().unwrap()), &untold).as_str(), "vfio-pci");
     }
 }

@@ -1,31 +1,40 @@
 //! One pass: observe, look closer where needed, learn, decide, act, tell.
 
+use super::glance::{Pace, Recalled};
 use super::notify::Notify;
 use super::pulse::Cause;
 use super::seen::Seen;
 use super::store::Store;
 use super::tell::{Tell, Told};
 use super::watch::{Request, Watch};
-use crate::host::port::{Closer, Found, Host, Scope};
+use crate::host::port::{Closer, Found, Host, Scope, Witnessed};
 use crate::model::event;
 use crate::model::keeper::Pass;
 use crate::model::plan::{Key, Plan};
 use crate::model::policy::Mode;
 use crate::model::snapshot::Snapshot;
+use crate::model::status::Status;
+use crate::model::time::Time;
 
 impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     /// One pass.
     pub(super) async fn pass(&mut self, cause: Cause) {
+        self.expire_holds();
         let noticed = self.pulse.disturbed().unwrap_or_else(|| self.host.now());
         let mut snapshot = self.observe();
-        let mut seen = Seen::default();
-        if cause == Cause::Poll {
-            seen.recall(self.glances.recall(&snapshot));
-            seen.show(&mut snapshot);
+        let (mut seen, mut recalled) = (Seen::default(), Recalled::default());
+        if matches!(cause, Cause::Poll | Cause::Plan) {
+            recalled = self.glances.recall(&snapshot);
+            seen.recall(&recalled.looks, recalled.pinned.as_ref());
         } else {
             self.glances.clear();
         }
-        let recalled = seen.asked.clone();
+        if cause == Cause::Settled {
+            // Looked at within this quiet time, and nothing has happened since; before it takes a device from
+            // a driver an actor looks again anyhow.
+            seen = self.halfway.take().filter(Seen::is_whole).unwrap_or_default();
+        }
+        seen.show(&mut snapshot);
         let mut pass = self.keeper.learn(&snapshot, noticed);
         let mut plan = self.keeper.decide(&pass);
         // What one look shows can make another one necessary: an override that was cleared, who
@@ -48,37 +57,63 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             plan = self.keeper.decide(&pass);
         }
         self.pulse.passed(cause, self.host.now());
-        let (first, longest) = (self.settings.watch.interval, self.settings.watch.override_interval);
-        self.glances.keep(&pass, &plan, &recalled, first, longest);
+        if cause == Cause::Halfway {
+            self.halfway = Some(seen);
+            // The pass that this look is for tells what it shows, once it has begun what is to be done. While an
+            // actor is at work it may be back by then, and would never be told.
+            if self.keeper.memory.acting.is_empty() {
+                self.wake_later(snapshot.taken);
+                return self.live();
+            }
+        }
+        let (watch, mode) = (&self.settings.watch, self.settings.policy.mode);
+        let pace = Pace { first: watch.interval, longest: watch.override_interval };
+        self.glances.keep(&pass, &plan, &recalled, pace, mode);
         // A remembered look may keep holding; for a write it takes a new one.
         let acts = plan.acts.len();
-        plan.acts.retain(|act| act.functions.is_disjoint(&recalled));
-        if plan.acts.len() < acts && self.settings.policy.mode == Mode::Enforce {
+        plan.acts.retain(|act| !recalled.bears(act));
+        if plan.acts.len() == acts {
+            self.answer_plans(&plan);
+        } else if mode == Mode::Enforce || self.is_asked_for_plan() {
+            // One that lacks something is none: the next pass has it.
             self.glances.clear();
             self.pulse.ask(self.host.now());
         }
         if self.ready && self.settings.policy.mode == Mode::Enforce {
             self.act(cause, &pass, &mut plan).await;
         }
-        self.report(&pass, &plan);
+        let status = self.report(&pass, &plan);
+        self.answer(&pass, &plan, &status);
+        self.status = Some(status);
         if !self.ready {
             self.ready = true;
             self.notify.ready();
             self.pulse.ask(self.host.now());
         }
-        if let Some(wake) = self.keeper.next_wake(snapshot.taken) {
-            self.pulse.ask(wake);
-        }
+        // Only here: what was asked for before the pass was noted as made is forgotten by that.
+        self.wake_later(snapshot.taken);
         self.live();
+        drop(pass);
+        self.last = Some(snapshot);
     }
 
-    fn observe(&mut self) -> Snapshot {
-        self.host.observe(Scope {
+    fn wake_later(&mut self, taken: Time) {
+        let wakes = [self.keeper.next_wake(taken), self.next_hold_end()];
+        wakes.into_iter().flatten().for_each(|wake| self.pulse.ask(wake));
+    }
+
+    pub(super) fn observe(&mut self) -> Snapshot {
+        let snapshot = self.host.observe(Scope {
             desired: &self.keeper.desired,
             policy: &self.keeper.policy,
             needs_vfio: self.keeper.needs_vfio(),
             besides: &self.besides,
-        })
+        });
+        // In this order: what the snapshot shows to be lost has been recorded by now.
+        let Witnessed { records, notes } = self.host.witnessed();
+        self.keeper.witness(records);
+        self.notes.extend(notes);
+        snapshot
     }
 
     /// What has to be looked at more closely before this pass can decide. What is being written to
@@ -100,11 +135,13 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         let mut looks = plan.look.clone();
         looks.extend(self.keeper.perhaps_open(pass, due));
         looks.retain(|address| !seen.asked.contains(address));
-        Closer { looks, pins, pinned: plan.look_for_pinned && seen.pinned.is_none() }
+        let mut serials = self.keeper.unread_serials(pass, due);
+        serials.retain(|address| !seen.serials.contains(address));
+        Closer { looks, pins, serials, pinned: plan.look_for_pinned && seen.pinned.is_none() }
     }
 
     /// Looks closer, unless an end is asked for meanwhile.
-    async fn look(&mut self, closer: &Closer) -> Option<Found> {
+    pub(super) async fn look(&mut self, closer: &Closer) -> Option<Found> {
         let looking = self.host.look(closer);
         tokio::pin!(looking);
         loop {
@@ -112,7 +149,8 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
                 biased;
                 found = &mut looking => return Some(found),
                 request = self.requests.recv() => match request {
-                    Some(Request::Reload(settings)) => self.reload = Some(settings),
+                    Some(Request::Reload(settings, call)) => self.reload.push_back((settings, call)),
+                    Some(Request::Call(call)) => self.calls.push_back(call),
                     Some(Request::Stop) | None => {
                         self.stop = true;
                         return None;
@@ -159,11 +197,23 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     }
 
     /// Tells what has changed, and keeps what must be remembered.
-    fn report(&mut self, pass: &Pass<'_>, plan: &Plan) {
+    fn report(&mut self, pass: &Pass<'_>, plan: &Plan) -> Status {
         let status = self.keeper.status(pass, plan);
-        let events = event::between(self.status.as_ref(), &status, pass.snapshot.taken);
+        let before = self.told.as_ref().or(self.status.as_ref());
+        let mut events = event::between(before, &status, pass.snapshot.taken);
+        self.told = event::told(before, &status);
+        if !self.ready || !events.is_empty() {
+            self.checks.want(self.host.now());
+        }
+        events.append(&mut self.verdicts);
         if !self.ready {
             self.tell.tell(Told::Started { status: &status, mode: self.settings.policy.mode });
+        }
+        self.keeper.memory.records.note(&status, &events, pass.snapshot.taken);
+        self.passes += 1;
+        self.show(pass, &status, &events);
+        for why in self.notes.drain(..) {
+            self.tell.tell(Told::Unwitnessed { why });
         }
         for event in &events {
             self.tell.tell(Told::Event(event));
@@ -176,6 +226,6 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         for why in self.store.save(&self.keeper.memory, &events) {
             self.tell.tell(Told::StateTrouble { why });
         }
-        self.status = Some(status);
+        status
     }
 }

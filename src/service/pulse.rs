@@ -3,20 +3,25 @@
 //! Somebody's `modprobe -r` removes several modules one after another (32–40 ms apart in the lab);
 //! a reload in between makes that command fail. So events are left to end first: a pass comes after
 //! a quiet time, or, where it never gets quiet, after the longest wait. A poll that finds something
-//! fresh waits the same quiet time before it acts.
+//! fresh waits the same quiet time before it acts. What must be looked at more closely for that, by a
+//! child, is looked at halfway through the quiet time, so that it is there when the time is over.
 
 use std::time::Duration;
 
 use crate::config::Watch;
 use crate::model::time::Time;
 
-/// Why a pass is made. Any pass looks and tells; whether it may act is [`Pulse::may_act`].
+/// Why a pass is made. Each looks, and all but that halfway tell; whether it may act is [`Pulse::may_act`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// The interval is over.
     Poll,
+    /// Somebody wants the plan; nothing has happened.
+    Plan,
     /// Events came and have ended; or what a poll found fresh has had its quiet time.
     Settled,
+    /// Half of that time is over.
+    Halfway,
     /// A retry, a probe, a deadline; an actor's return; a person's request.
     Due,
 }
@@ -30,12 +35,15 @@ pub struct Pulse {
     last: Time,
     unsettled: Option<Unsettled>,
     due: Option<Time>,
+    planned: Option<Time>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Unsettled {
     first: Time,
     last: Time,
+    /// Whether the pass halfway has been made.
+    halfway: bool,
 }
 
 impl Pulse {
@@ -49,6 +57,7 @@ impl Pulse {
             last: now,
             unsettled: None,
             due: None,
+            planned: None,
         }
     }
 
@@ -61,13 +70,18 @@ impl Pulse {
 
     /// Notes an event, or that a poll found something fresh.
     pub fn disturb(&mut self, now: Time) {
-        let unsettled = self.unsettled.get_or_insert(Unsettled { first: now, last: now });
-        unsettled.last = now;
+        let first = self.disturbed().unwrap_or(now);
+        self.unsettled = Some(Unsettled { first, last: now, halfway: false });
     }
 
     /// Asks for a pass at that time, or earlier.
     pub fn ask(&mut self, at: Time) {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// Asks for a pass that makes a plan, at that time, or earlier.
+    pub fn ask_for_plan(&mut self, at: Time) {
+        self.planned = Some(self.planned.map_or(at, |planned| planned.min(at)));
     }
 
     /// When the first sign of the present unrest came in.
@@ -78,14 +92,19 @@ impl Pulse {
 
     /// When it will have been quiet for long enough, or waited for long enough.
     fn settled(&self) -> Option<Time> {
-        self.unsettled.map(|Unsettled { first, last }| (last + self.settle).min(first + self.settle_max))
+        self.unsettled.map(|Unsettled { first, last, .. }| (last + self.settle).min(first + self.settle_max))
+    }
+
+    fn halfway(&self) -> Option<Time> {
+        self.unsettled.filter(|unsettled| !unsettled.halfway).map(|unsettled| unsettled.last + self.settle / 2)
     }
 
     /// When the next pass is to be made.
     #[must_use]
     pub fn next(&self) -> Time {
         let poll = self.last + self.interval;
-        [self.settled(), self.due].into_iter().flatten().fold(poll, Time::min)
+        let asked = [self.settled(), self.halfway(), self.due, self.planned];
+        asked.into_iter().flatten().fold(poll, Time::min)
     }
 
     /// Why a pass is to be made now, if it is.
@@ -95,11 +114,13 @@ impl Pulse {
             return None;
         }
         let over = |at: Option<Time>| at.is_some_and(|at| at <= now);
-        Some(match (over(self.settled()), over(self.due)) {
-            (true, _) => Cause::Settled,
-            (false, true) => Cause::Due,
-            (false, false) => Cause::Poll,
-        })
+        let asked = [
+            (self.settled(), Cause::Settled),
+            (self.due, Cause::Due),
+            (self.halfway(), Cause::Halfway),
+            (self.planned, Cause::Plan),
+        ];
+        Some(asked.into_iter().find(|(at, _)| over(*at)).map_or(Cause::Poll, |(_, cause)| cause))
     }
 
     /// Whether a pass may act on a loss that was noticed then: nothing is going on, and a quiet time
@@ -113,9 +134,11 @@ impl Pulse {
     /// Notes that a pass has been made. Unrest ends only with the pass that waited for its end.
     pub fn passed(&mut self, cause: Cause, now: Time) {
         self.last = now;
-        self.due = None;
-        if cause == Cause::Settled {
-            self.unsettled = None;
+        (self.due, self.planned) = (None, None);
+        match cause {
+            Cause::Settled => self.unsettled = None,
+            Cause::Halfway => self.unsettled.iter_mut().for_each(|unsettled| unsettled.halfway = true),
+            Cause::Due | Cause::Plan | Cause::Poll => {}
         }
     }
 }
@@ -152,15 +175,21 @@ mod tests {
         for at in [0, 30, 60] {
             pulse.disturb(ms(at));
         }
+        assert_eq!((pulse.cause(ms(109)), pulse.cause(ms(110))), (None, Some(Cause::Halfway)));
+        assert!(!pulse.may_act(Cause::Halfway, Some(ms(0)), ms(110)));
+        pulse.passed(Cause::Halfway, ms(110));
         assert_eq!((pulse.cause(ms(159)), pulse.cause(ms(160))), (None, Some(Cause::Settled)));
         assert_eq!(pulse.disturbed(), Some(ms(0)));
+        // Whatever comes meanwhile, the time begins anew.
+        pulse.disturb(ms(150));
+        assert_eq!((pulse.cause(ms(199)), pulse.cause(ms(200))), (None, Some(Cause::Halfway)));
     }
 
     #[test]
     fn a_burst_without_end_is_not_waited_for() {
         let mut pulse = pulse();
         (0..10_000).for_each(|at| pulse.disturb(ms(at)));
-        assert_eq!(pulse.next(), ms(1000));
+        assert_eq!((pulse.next(), pulse.cause(ms(10_000))), (ms(1000), Some(Cause::Settled)));
     }
 
     #[test]
@@ -171,6 +200,7 @@ mod tests {
         assert_eq!(pulse.cause(ms(10)), Some(Cause::Due));
         assert!(!pulse.may_act(Cause::Due, Some(Time::BOOT), ms(1000)));
         pulse.passed(Cause::Due, ms(10));
+        pulse.passed(Cause::Halfway, ms(55));
         assert_eq!((pulse.cause(ms(104)), pulse.cause(ms(105))), (None, Some(Cause::Settled)));
         assert!(pulse.may_act(Cause::Settled, Some(ms(5)), ms(105)));
     }

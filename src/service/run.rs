@@ -13,19 +13,30 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use thiserror::Error;
 use tokio::sync::mpsc;
+use tokio::sync::watch::channel as watch_channel;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::leases::Leases;
 use super::notify::Systemd;
+use super::show::ToBus;
 use super::store::Disk;
-use super::tell::Journal;
+use super::tell::{Journal, Tell, Told};
 use super::watch::{Request, Watch};
+use crate::bus::call::{Ask, Call};
+use crate::bus::serve::{self, Place, Terms, Word};
 use crate::config::{self, Settings};
 use crate::host::kernel;
 use crate::host::live::Live;
 use crate::host::root::Root;
+use crate::model::picture::Counters;
 use crate::names;
+
+/// Passes whose transitions may wait for the bus; those beyond are left out there, the picture has them.
+const TRANSITIONS: usize = 32;
+/// Calls that may wait for the loop; beyond that the bus waits.
+const CALLS: usize = 64;
 
 /// What the environment says, read once by the program.
 #[derive(Debug, Clone, Default)]
@@ -115,18 +126,65 @@ async fn watch(
     let host = Live::new(root, run, &boot, settings.watch.uevents, unlocked);
     let (ask, requests) = mpsc::channel(8);
     let signals = Signals::new([SIGHUP, SIGTERM, SIGINT]).map_err(system("receive signals in", run))?;
-    tokio::spawn(listen(signals, file, ask));
+    tokio::spawn(listen(signals, file.clone(), ask.clone()));
     let store = Disk::new(run.to_owned(), state, boot);
     let watch = Watch::new(settings, host, Journal, store, Systemd, requests);
-    watch.watchdog(sd_notify::watchdog_enabled()).run().await;
+    let leases = Leases::new(run.join("leases"));
+    watch.on_the_bus(Box::new(to_bus(file, ask)), leases).watchdog(sd_notify::watchdog_enabled()).run().await;
     Ok(())
+}
+
+/// Serves the bus beside the loop; what is asked there becomes requests.
+fn to_bus(file: Option<PathBuf>, ask: mpsc::Sender<Request>) -> ToBus {
+    let (picture, pictures) = watch_channel(None);
+    let (counters, counted) = watch_channel(Counters::default());
+    let (transitions, told) = mpsc::channel(TRANSITIONS);
+    let (calls, called) = mpsc::channel(CALLS);
+    let (words, heard) = mpsc::unbounded_channel();
+    tokio::spawn(serve::serve(Terms {
+        place: Place::System,
+        picture: pictures,
+        counters: counted,
+        transitions: told,
+        calls,
+        trusted: serve::root,
+        words,
+    }));
+    tokio::spawn(take_calls(called, file, ask));
+    tokio::spawn(tell_words(heard));
+    ToBus { picture, counters, transitions }
+}
+
+/// Hands calls to the loop; what is asked of the files is read first.
+async fn take_calls(mut called: mpsc::Receiver<Call>, file: Option<PathBuf>, ask: mpsc::Sender<Request>) {
+    while let Some(call) = called.recv().await {
+        let request = match call.ask {
+            Ask::Reload => Request::Reload(read(file.as_deref()).map(Box::new), Some(call)),
+            _ => Request::Call(call),
+        };
+        if ask.send(request).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells how vfiod stands on the bus. That it is there is no news at the start.
+async fn tell_words(mut heard: mpsc::UnboundedReceiver<Word>) {
+    let mut was_up = true;
+    while let Some(word) = heard.recv().await {
+        let up = word == Word::Up;
+        if !(up && was_up) {
+            Journal.tell(Told::Bus(&word));
+        }
+        was_up = up;
+    }
 }
 
 /// Turns signals into requests. It lives as long as the loop, so that none is lost between two.
 async fn listen(mut signals: Signals, file: Option<PathBuf>, ask: mpsc::Sender<Request>) {
     while let Some(signal) = signals.next().await {
         let request = match signal {
-            SIGHUP => Request::Reload(read(file.as_deref()).map(Box::new)),
+            SIGHUP => Request::Reload(read(file.as_deref()).map(Box::new), None),
             _ => Request::Stop,
         };
         if ask.send(request).await.is_err() {

@@ -9,13 +9,16 @@
 
 use tracing::{error, info, warn};
 
+use crate::bus::serve::Word;
 use crate::host::port::Inherited;
+use crate::model::cause::Culprit;
 use crate::model::event::{Event, Kind, Level};
+use crate::model::hold::Hold;
 use crate::model::pci::Address;
 use crate::model::plan::About;
 use crate::model::policy::Mode;
 use crate::model::status::Status;
-use crate::names::message;
+use crate::names::{self, message};
 
 /// Something worth telling.
 #[derive(Debug)]
@@ -47,6 +50,16 @@ pub enum Told<'a> {
         /// In words.
         why: String,
     },
+    /// The check of what is declared failed.
+    Unchecked {
+        /// Why.
+        why: String,
+    },
+    /// Who unloads modules cannot be seen.
+    Unwitnessed {
+        /// Why.
+        why: String,
+    },
     /// A write of an earlier vfiod is under way.
     Adopted {
         /// Which.
@@ -59,6 +72,24 @@ pub enum Told<'a> {
         /// To which driver.
         driver: &'a str,
     },
+    /// Somebody holds vfiod back.
+    Hold {
+        /// The hold's id.
+        id: u64,
+        /// The hold.
+        hold: &'a Hold,
+    },
+    /// A hold has ended.
+    HoldOver {
+        /// The hold's id.
+        id: u64,
+        /// The hold.
+        hold: &'a Hold,
+        /// What ended it.
+        how: &'a str,
+    },
+    /// How vfiod stands on the bus has changed.
+    Bus(&'a Word),
     /// A transition.
     Event(&'a Event),
 }
@@ -102,6 +133,20 @@ impl Tell for Journal {
             Told::StateTrouble { why } => {
                 warn!(message_id = message::STATE_TROUBLE, vfiod_cause = why.as_str(), "{why}");
             }
+            Told::Unchecked { why } => {
+                warn!(
+                    message_id = message::UNCHECKED,
+                    vfiod_cause = why.as_str(),
+                    "what is declared could not be checked: {why}"
+                );
+            }
+            Told::Unwitnessed { why } => {
+                info!(
+                    message_id = message::UNWITNESSED,
+                    vfiod_cause = why.as_str(),
+                    "who unloads modules cannot be told: {why}"
+                );
+            }
             Told::Adopted { acting } => {
                 let key = acting.act.key.to_string();
                 info!(
@@ -120,8 +165,34 @@ impl Tell for Journal {
                     "{address} is not declared and pinned to {driver}: loading its module binds it"
                 );
             }
+            Told::Hold { id, hold } => {
+                let (cause, uid) = (hold.reason(id), hold.uid);
+                info!(message_id = message::HOLD, vfiod_cause = cause.as_str(), "{cause}, asked for by user {uid}");
+            }
+            Told::HoldOver { id, hold, how } => {
+                let cause = format!("hold {id} of {} by {} is over: {how}", hold.target, hold.who);
+                info!(message_id = message::HOLD_OVER, vfiod_cause = cause.as_str(), "{cause}");
+            }
+            Told::Bus(word) => tell_bus(word),
             Told::Event(event) => tell_event(event),
         }
+    }
+}
+
+fn tell_bus(word: &Word) {
+    match word {
+        Word::Up => info!(message_id = message::BUS_BACK, "on the system bus again"),
+        Word::Down(why) => warn!(
+            message_id = message::BUS_LOST,
+            vfiod_cause = why.as_str(),
+            "no system bus ({why}); watching goes on, and it is looked for"
+        ),
+        Word::NameTaken(by) => warn!(
+            message_id = message::NAME_TAKEN,
+            vfiod_cause = by.as_str(),
+            "{by} has the name {} on the system bus; watching goes on",
+            names::bus::NAME
+        ),
     }
 }
 
@@ -129,12 +200,13 @@ fn tell_event(event: &Event) {
     let (device, module) = match &event.about {
         About::Device(address) => (Some(address.to_string()), None),
         About::Module(module) => (None, Some(module.as_str())),
-        About::Entry(_) => (None, None),
+        About::Entry(_) | About::Host => (None, None),
     };
     let device = device.as_deref();
     let entry = event.entry.as_deref();
     let group = event.group;
     let latency = event.latency.map(|latency| u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+    let who = Who::of(event.by.as_ref());
     let (id, old, new, cause) = (id(event.kind), event.old.as_str(), event.new.as_str(), event.cause.as_str());
     // The level of a tracing event is static, so the same fields stand three times.
     match event.level {
@@ -148,6 +220,12 @@ fn tell_event(event: &Event) {
             vfiod_new = new,
             vfiod_cause = cause,
             vfiod_latency_usec = latency,
+            vfiod_by_pid = who.pid,
+            vfiod_by_comm = who.comm,
+            vfiod_by_unit = who.unit,
+            vfiod_by_uid = who.uid,
+            vfiod_by_parent = who.parent.as_deref(),
+            vfiod_by_cmdline = who.cmdline,
             "{event}"
         ),
         Level::Warning => warn!(
@@ -160,6 +238,12 @@ fn tell_event(event: &Event) {
             vfiod_new = new,
             vfiod_cause = cause,
             vfiod_latency_usec = latency,
+            vfiod_by_pid = who.pid,
+            vfiod_by_comm = who.comm,
+            vfiod_by_unit = who.unit,
+            vfiod_by_uid = who.uid,
+            vfiod_by_parent = who.parent.as_deref(),
+            vfiod_by_cmdline = who.cmdline,
             "{event}"
         ),
         Level::Notice => info!(
@@ -172,8 +256,40 @@ fn tell_event(event: &Event) {
             vfiod_new = new,
             vfiod_cause = cause,
             vfiod_latency_usec = latency,
+            vfiod_by_pid = who.pid,
+            vfiod_by_comm = who.comm,
+            vfiod_by_unit = who.unit,
+            vfiod_by_uid = who.uid,
+            vfiod_by_parent = who.parent.as_deref(),
+            vfiod_by_cmdline = who.cmdline,
             "{event}"
         ),
+    }
+}
+
+/// Who did it, as fields; what is not known is none.
+#[derive(Default)]
+struct Who<'a> {
+    pid: Option<u32>,
+    comm: Option<&'a str>,
+    unit: Option<&'a str>,
+    uid: Option<u32>,
+    parent: Option<String>,
+    cmdline: Option<&'a str>,
+}
+
+impl<'a> Who<'a> {
+    fn of(culprit: Option<&'a Culprit>) -> Who<'a> {
+        let Some(Culprit { pid, comm, unit, uid, parent, cmdline }) = culprit else { return Who::default() };
+        let known = |text: &'a String| Some(text.as_str()).filter(|text| !text.is_empty());
+        Who {
+            pid: Some(*pid),
+            comm: known(comm),
+            unit: known(unit),
+            uid: *uid,
+            parent: parent.as_ref().map(|parent| format!("{}[{}]", parent.comm, parent.pid)),
+            cmdline: cmdline.as_deref(),
+        }
     }
 }
 
@@ -194,5 +310,8 @@ fn id(kind: Kind) -> &'static str {
         Kind::FightOver => message::FIGHT_OVER,
         Kind::Stuck => message::STUCK,
         Kind::Unstuck => message::UNSTUCK,
+        Kind::Released => message::RELEASED,
+        Kind::Adopted => message::UNRELEASED,
+        Kind::Verdict => message::VERDICT,
     }
 }

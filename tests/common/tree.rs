@@ -2,7 +2,7 @@
 //!
 //! The links are as sysfs has them, so that code that follows them meets the real shapes. Verbs
 //! panic when they fail: a test's tree that cannot be made is a failed test.
-#![allow(dead_code, clippy::unwrap_used, reason = "a test's support; each user takes what it needs")]
+#![allow(dead_code, reason = "a test's support; each user takes what it needs")]
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -238,6 +238,12 @@ impl Tree {
         if let Some(group) = self.group(address) {
             let _ = fs::remove_file(self.at(&format!("dev/vfio/{group}")));
         }
+    }
+
+    /// Takes a function from its driver to another one.
+    pub fn bind_instead(&self, address: &str, driver: &str) {
+        self.unbind(address);
+        self.bind(address, driver);
     }
 
     /// Pulls a function out.

@@ -5,6 +5,7 @@
 //! include linux-6.1                    the lines of ../linux-6.1.tree come first
 //! proc/cmdline = quiet                 a file, with a line break at its end; \n is one within it
 //! sys/bus/pci/devices/X -> ../target   a link
+//! sys/firmware/acpi/tables/DMAR <- corpus/dmar/lab-rmrr     the bytes of a file below tests/
 //! sys/devices/pci0000:00/X/            a directory
 //!     vendor = 0x8086                  below the last directory
 //! without sys/module/vfio_pci          what an included file has and this tree has not
@@ -56,6 +57,8 @@ fn make(root: &Path, below: &str, line: &str) -> std::io::Result<()> {
     };
     if let Some((path, target)) = line.split_once(" -> ") {
         symlink(target, at(path)?)
+    } else if let Some((path, bytes)) = line.split_once(" <- ") {
+        fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(bytes), at(path)?).map(|_| ())
     } else if let Some((path, text)) = line.split_once(" =") {
         let text = text.trim_start().replace("\\n", "\n");
         fs::write(at(path)?, if text.is_empty() { text } else { text + "\n" })

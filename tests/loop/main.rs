@@ -1,11 +1,15 @@
 //! The loop on a simulated kernel, with tokio's clock standing still but where somebody waits.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may")]
-
+mod blame;
+mod blocked;
+mod calls;
 mod guards;
+mod holds;
 mod modules;
 mod pace;
+mod releases;
 mod repair;
 mod rest;
 mod restart;
 mod support;
+mod verdicts;

@@ -32,7 +32,8 @@ async fn a_prohibited_module_is_told_once_not_tried_and_comes_when_the_rule_goes
             assert_eq!(told.len(), 1, "{words}: {told:#?}");
             assert_eq!((told[0].kind, told[0].level), (Kind::ModuleBlocked, Level::Alert));
             assert!(told[0].cause.contains(words), "{}", told[0].cause);
-            assert!(!lab.begun().concat().contains(&"load vfio_pci".to_owned()), "{words}");
+            let loads = lab.begun().concat();
+            assert!(loads.iter().all(|step| step == "load vfio_iommu_type1"), "{words}: {loads:?}");
             assert_eq!(lab.of(Kind::Blocked).len(), 1);
             assert!(lab.line().starts_with("blocked: 1 blocked"), "{}", lab.line());
             assert!(lab.observations() < 40);
@@ -62,6 +63,29 @@ async fn a_module_whose_need_is_prohibited_is_not_tried_either() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_only_a_prohibited_module_needs_is_not_loaded_unless_it_is_listed() {
+    for (keep, expected) in [
+        ("\"auto\"", vec!["load vfio_iommu_type1"]),
+        ("[\"vfio_pci\"]", vec![]),
+        ("[\"vfio_pci\", \"vfio_pci_core\"]", vec!["load vfio_pci_core"]),
+    ] {
+        run(async {
+            let mut kernel = lab(Version::V6_1);
+            kernel.set_rule(&module("vfio_pci"), Some(Rule::Refuse));
+            let config = format!("modules.keep = {keep}\n") + &by("nic", NIC);
+            let mut lab = Lab::on(kernel, &config);
+            lab.start();
+            lab.secs(60).await;
+            assert_eq!(lab.begun().concat(), expected, "{keep}");
+            lab.machine.with(|kernel| kernel.set_rule(&module("vfio_pci"), None));
+            lab.secs(7).await;
+            assert!(lab.is_live("vfio_pci"), "{keep}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_load_refused_for_good_is_not_tried_again_until_the_evidence_changes() {
     run(async {
         let mut kernel = lab(Version::V6_12);
@@ -83,6 +107,20 @@ async fn a_load_refused_for_good_is_not_tried_again_until_the_evidence_changes()
         });
         lab.secs(7).await;
         assert_eq!(lab.line(), "ready: 1 ready");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_load_that_failed_is_tried_again_on_time_however_seldom_it_is_polled() {
+    run(async {
+        let mut kernel = lab(Version::V6_12);
+        kernel.break_it(Fault::ModprobeFails(module("vfio_pci"), 1));
+        let mut lab = Lab::on(kernel, "[modules]\nkeep = [\"vfio_pci\"]\n[watch]\ninterval = \"1h\"\n");
+        lab.start();
+        lab.secs(10).await;
+        // At about 0, 1, 3, 7 s.
+        assert_eq!(lab.begun().len(), 4, "{:?}", lab.begun());
     })
     .await;
 }

@@ -289,3 +289,34 @@ async fn a_virtual_function_that_is_held_does_not_make_repairs_of_another_count_
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_must_be_looked_at_is_looked_at_halfway_through_the_quiet_time_and_anew_if_anything_happens() {
+    run(async {
+        let lab = Lab::ready(&by("nic", NIC)).await;
+        // When looks at the function were begun, and when the act was, in ms after it was given away.
+        let times = |begin: u64| {
+            let looks = lab.machine.looks.borrow();
+            let looked = looks.iter().filter(|(_, closer)| closer.looks.contains(&addr(NIC))).map(|(at, _)| *at);
+            let begun = lab.machine.begun.borrow().iter().map(|(at, _)| *at).collect::<Vec<_>>();
+            let ms = |at: vfiod::model::time::Time| (at.0 - begin) / 1000;
+            (looked.map(ms).collect::<Vec<_>>(), begun.into_iter().map(ms).collect::<Vec<_>>())
+        };
+        lab.give(NIC, "e1000e");
+        let begin = lab.machine.now().0;
+        lab.secs(1).await;
+        assert_eq!(times(begin), (vec![50], vec![100]));
+        assert_eq!(lab.driver(NIC).as_deref(), Some("vfio-pci"));
+
+        lab.secs(60).await;
+        lab.hush();
+        lab.give(NIC, "e1000e");
+        let begin = lab.machine.now().0;
+        lab.ms(70).await;
+        lab.machine.events.borrow_mut().push_back(vfiod::host::port::Sign::Event(Some(addr(OTHER))));
+        lab.machine.sign.notify_one();
+        lab.secs(1).await;
+        assert_eq!(times(begin), (vec![50, 120], vec![170]));
+    })
+    .await;
+}

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use vfiod::bus::call::{Answer, Ask};
 use vfiod::host::port::Sign;
 use vfiod::host::sim::machine::lab;
 use vfiod::host::sim::{Process, Use, Version};
 use vfiod::model::event::Kind;
 
 use crate::support::ears::Word;
-use crate::support::lab::{NIC, OTHER};
+use crate::support::lab::{NIC, OTHER, SLOT};
 use crate::support::{Lab, Said, addr, by, module, run};
 
 #[tokio::test(start_paused = true)]
@@ -200,6 +201,23 @@ async fn uevents_switched_off_by_a_reload_are_not_heeded_any_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn uevents_that_cannot_be_listened_to_after_a_reload_are_told_and_polling_goes_on() {
+    run(async {
+        let mut lab = Lab::ready(&("watch.uevents = false\n".to_owned() + &by("nic", NIC))).await;
+        let why = "listen to kernel events: no buffer space; polling only";
+        *lab.machine.listen_fails.borrow_mut() = Some(why.to_owned());
+        lab.machine.uevents.set(false);
+        lab.hush();
+        lab.reload(Ok(&by("nic", NIC))).await;
+        assert_eq!(lab.said(), [Said::Reloaded(1), Said::Trouble(why.to_owned())]);
+        lab.machine.with(|kernel| kernel.modprobe_r(&module("vfio_pci")));
+        lab.secs(7).await;
+        assert!(lab.is_live("vfio_pci"));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_left_alone_is_looked_at_ever_more_rarely() {
     run(async {
         let mut kernel = lab(Version::V6_12);
@@ -211,12 +229,61 @@ async fn what_is_left_alone_is_looked_at_ever_more_rarely() {
         let looks = || lab.machine.looks.borrow().iter().filter(|(_, closer)| !closer.looks.is_empty()).count();
         // 120 polls; after 5, 10, 20, 40 and then 60 s.
         assert!((5..20).contains(&looks()), "{}", looks());
+        // Nor does it become more because somebody wants plans.
+        let before = looks();
+        for _ in 0..60 {
+            assert!(matches!(lab.ask(Ask::Plan).await.unwrap(), Ok(Answer::Text(_))));
+            lab.secs(1).await;
+        }
+        assert!(looks() <= before + 2, "{} more", looks() - before);
+        // But for root, who may want to know.
+        let before = looks();
+        assert!(matches!(lab.ask_as_root(Ask::Plan).await.unwrap(), Ok(Answer::Text(_))));
+        assert_eq!(looks(), before + 1);
         // And at once when something happens.
         let before = looks();
         lab.unbind(OTHER);
         lab.secs(1).await;
         assert!(looks() > before);
         assert_eq!(lab.writes(NIC), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nothing_is_done_about_is_looked_at_ever_more_rarely() {
+    run(async {
+        // Observed only; open to a machine, its override cleared; a load that would bind what is held.
+        let observed = Lab::on(lab(Version::V6_12), &("[repair]\nmode = \"observe\"\n".to_owned() + &by("nic", NIC)));
+        let opened = Lab::on(lab(Version::V6_12), &by("nic", NIC));
+        let mut kernel = lab(Version::V6_12);
+        kernel.set_use(addr(SLOT[1]), Use::Network("default route via eth1".to_owned()));
+        kernel.unbind(addr(SLOT[0]), &"e1000e".parse().unwrap());
+        kernel.write_override(addr(SLOT[0]), Some("vfio-pci".parse().unwrap()));
+        let loading = Lab::on(kernel, "[device.gpu]\naddress = \"0000:05:00\"\n");
+        for (name, mut lab, line) in [
+            ("observed", observed, "degraded: 1 drifted, vfio absent"),
+            ("opened", opened, "held: 1 held"),
+            ("loading", loading, "degraded: 1 held"),
+        ] {
+            lab.start();
+            lab.secs(5).await;
+            if name == "opened" {
+                lab.machine.with(|kernel| {
+                    kernel.open(addr(NIC), &Process::new(4, "qemu", 1));
+                    kernel.write_override(addr(NIC), None)
+                });
+                lab.secs(120).await;
+            }
+            lab.hush();
+            lab.secs(600).await;
+            assert!(lab.line().starts_with(line), "{name}: {}", lab.line());
+            // 120 polls; after 5, 10, 20, 40 and then 60 s, and the overrides every 60 s.
+            let looks = lab.machine.looks.borrow().len();
+            assert!((5..=25).contains(&looks), "{name}: {looks}");
+            assert_eq!((lab.events(), lab.begun().len()), (vec![], 0), "{name}");
+            lab.stop().await;
+        }
     })
     .await;
 }

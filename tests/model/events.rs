@@ -11,7 +11,8 @@ use vfiod::model::time::Time;
 use crate::tables::x;
 
 fn standing(state: State) -> Standing {
-    Standing { state, reason: "because".to_owned(), lost: (!state.is_good()).then_some(Time(0)), not_before: None }
+    let lost = (!state.is_good()).then_some(Time(0));
+    Standing { reason: "because".to_owned(), lost, ..Standing::plain(state) }
 }
 
 fn picture(state: State) -> Status {
@@ -21,6 +22,7 @@ fn picture(state: State) -> Status {
         driver: None,
         wanted: x("vfio-pci"),
         group: Some(3),
+        last_cause: None,
     };
     Status {
         health: Health::of(state),
@@ -41,6 +43,8 @@ fn module(state: ModuleState) -> ModuleStatus {
         failures: 0,
         lost: None,
         not_before: None,
+        last_unload: None,
+        leaving: false,
     }
 }
 

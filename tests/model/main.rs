@@ -1,7 +1,6 @@
 //! The model: properties over random machines, and tables.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may")]
-
+mod blames;
 mod drifts;
 mod events;
 mod guards;

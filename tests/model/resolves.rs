@@ -77,6 +77,16 @@ fn a_path_with_two_functions_is_ambiguous() {
 }
 
 #[test]
+fn a_path_that_could_not_be_followed_is_held_and_neither_missing_nor_taken_for_what_is_known_there() {
+    let mut seen = machine();
+    for path in ["0000:00:01.0/00.0", "0000:00:01.0/00.7"] {
+        seen.unclear_paths.insert(x(path), "list /sys/bus/pci/devices/0000:00:01.0: input/output error".to_owned());
+        let select = Select { path: Some(x(path)), ..Select::default() };
+        assert_eq!(shown(&resolve(&desired([entry("one", select)]), &seen)), "held", "{path}");
+    }
+}
+
+#[test]
 fn a_card_is_known_by_each_of_its_marks() {
     let id = |text: &str| Identity { id: Some(x(text)), ..Identity::default() };
     let subsystem = |text: &str| Identity { subsystem: Some(x(text)), ..Identity::default() };

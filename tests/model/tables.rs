@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vfiod::model::desired::{Desired, Entry, Identity, Select, Wanted};
 use vfiod::model::pci::{Address, Driver};
-use vfiod::model::snapshot::{Card, Fact, Function, Group, Look, Snapshot};
+use vfiod::model::snapshot::{Card, Fact, Function, Group, Look, Platform, Snapshot};
 use vfiod::model::time::Time;
 
 pub fn x<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
@@ -52,7 +52,13 @@ pub fn snapshot(functions: impl IntoIterator<Item = (&'static str, Function)>) -
     let mut groups: BTreeMap<u32, Group> = BTreeMap::new();
     for (address, function) in &functions {
         let Fact::Is(number) = function.group else { continue };
-        let none = || Group { members: BTreeSet::new(), others: BTreeSet::new(), node: Fact::Absent };
+        let none = || Group {
+            members: BTreeSet::new(),
+            others: BTreeSet::new(),
+            node: Fact::Absent,
+            reserved: Fact::Absent,
+            insisted: Fact::Absent,
+        };
         groups.entry(number).or_insert_with(none).members.insert(*address);
     }
     Snapshot {
@@ -60,9 +66,11 @@ pub fn snapshot(functions: impl IntoIterator<Item = (&'static str, Function)>) -
         modules: BTreeMap::new(),
         variants: Arc::default(),
         functions,
+        unclear_paths: BTreeMap::new(),
         groups,
         autoprobe: Fact::Is(true),
         pinned: Fact::not_looked(),
+        platform: Platform::default(),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::model::plan::{Guard, Outcome, Target};
 const NODE_WAIT: Duration = Duration::from_secs(1);
 const NODE_PAUSE: Duration = Duration::from_millis(10);
 
-fn refused(path: &str, error: &std::io::Error) -> Outcome {
+pub(super) fn refused(path: &str, error: &std::io::Error) -> Outcome {
     Outcome::Refused { why: refusal("write", path, error) }
 }
 
@@ -156,12 +156,12 @@ fn has_node(expect: &Expect<'_>, address: Address) -> Checked<Outcome> {
     }
 }
 
-fn failed(why: String) -> Outcome {
+pub(super) fn failed(why: String) -> Outcome {
     Outcome::Failed { why }
 }
 
 /// A read-back that failed: something was written, so `Stale` would be a lie.
-fn unread(outcome: Outcome) -> Outcome {
+pub(super) fn unread(outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Stale { why } => Outcome::Failed { why },
         other => other,

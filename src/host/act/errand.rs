@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use nix::sys::signal::{SigSet, Signal};
 use serde::{Deserialize, Serialize};
 
-use super::expect::{Expect, unused};
-use super::kernel::{Kernel, Running};
-use super::{bind, load};
+use super::expect::{Expect, stale, unused};
+use super::kernel::{Kernel, Running, refusal};
+use super::{back, bind, load};
 use crate::host::root::Root;
-use crate::model::pci::Address;
+use crate::model::pci::{Address, Module};
 use crate::model::plan::{Act, Guard, Outcome, Step};
 use crate::model::snapshot::Look;
 use crate::model::time::Time;
@@ -26,6 +26,9 @@ pub struct Errand {
     /// Where modprobe is, see [`super::modprobe::find`].
     pub modprobe: PathBuf,
 }
+
+/// The last words of an actor that got no errand.
+pub const NONE_CAME: &str = "read errand: none came; nothing was done";
 
 /// What an actor writes to stdout: one a step, a JSON text and a newline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +55,9 @@ pub(super) fn perform_on(
     second_look: SecondLook<'_>,
 ) {
     let late = || kernel.now() > errand.deadline;
+    if let Err((index, outcome)) = drivers_there(kernel, &errand.act) {
+        return report(index, if late() { &Outcome::Stalled } else { &outcome });
+    }
     // Before the first write: pinning a device that somebody uses would be a write to it, too.
     match unused_all(kernel, errand, second_look) {
         Ok(Some(index)) if late() => return report(index, &Outcome::Stalled),
@@ -69,6 +75,26 @@ pub(super) fn perform_on(
             return;
         }
     }
+}
+
+/// Every driver that is to take a device is there, or comes with a module that the act loads. Found
+/// out only after the unbind, the device would be left without any.
+fn drivers_there(kernel: &dyn Kernel, act: &Act) -> Result<(), (usize, Outcome)> {
+    let loads = |wanted: &Module| {
+        act.steps.iter().any(|step| matches!(step, Step::LoadModule { module, .. } if module == wanted))
+    };
+    for (index, step) in act.steps.iter().enumerate() {
+        let Step::Probe { driver, .. } = step else { continue };
+        let path = format!("/sys/bus/pci/drivers/{driver}");
+        let outcome = match kernel.root().exists(&path) {
+            Ok(true) => continue,
+            Ok(false) if loads(&driver.module()) => continue,
+            Ok(false) => Outcome::Refused { why: format!("find {path}: there is no such driver: nothing was written") },
+            Err(e) => stale(refusal("stat", &path, &e)),
+        };
+        return Err((index, outcome));
+    }
+    Ok(())
 }
 
 /// Looks once more at every device that is on a driver, before any of them is written to. Answers
@@ -96,7 +122,11 @@ fn unused_all(
                     unused(&look, *target, driver, &BTreeSet::from([Guard::CarriesRoute, Guard::MountedDisk]))
                 })
             }
-            Step::LoadModule { .. } | Step::Pin { .. } | Step::Probe { .. } => continue,
+            Step::LoadModule { .. }
+            | Step::Pin { .. }
+            | Step::Probe { .. }
+            | Step::Unpin { .. }
+            | Step::Return { .. } => continue,
         };
         first.get_or_insert(index);
         checked.map_err(|outcome| (index, outcome))?;
@@ -113,6 +143,8 @@ fn take(kernel: &dyn Kernel, errand: &Errand, step: &Step, second_look: SecondLo
         Step::Pin { target, driver, pin } => bind::pin(&expect, *target, driver.as_ref(), pin),
         Step::Unbind { target, driver, allow } => bind::unbind(&expect, *target, driver, allow, second_look),
         Step::Probe { target, driver } => bind::probe(&expect, *target, driver),
+        Step::Unpin { target, driver } => back::unpin(&expect, *target, driver.as_ref()),
+        Step::Return { target, driver } => back::give(&expect, *target, driver),
     }
     // A check that failed is an outcome like any other.
     .unwrap_or_else(|ended| ended)
@@ -135,7 +167,7 @@ pub fn run(
     let mut text = Vec::new();
     input.read_to_end(&mut text).map_err(|e| format!("read errand: {e}"))?;
     if text.is_empty() {
-        return Err("read errand: none came; nothing was done".to_owned());
+        return Err(NONE_CAME.to_owned());
     }
     let errand: Errand = serde_json::from_slice(&text).map_err(|e| format!("read errand: {e}; nothing was done"))?;
     let report = |step, outcome: &Outcome| {

@@ -6,10 +6,11 @@
 //! * `errand`: the errand, step by step
 //! * `kernel`: what the actor needs of the kernel besides reading
 //! * `expect`: what is looked at again right before a write
-//! * `bind`: pin, unbind, probe
+//! * `bind`: pin, unbind, probe; `back`: unpin, give back
 //! * `load`: modules
 //! * [`modprobe`]: the program, and what its complaints mean
 
+mod back;
 mod bind;
 mod errand;
 mod expect;
@@ -20,4 +21,4 @@ pub mod modprobe;
 #[cfg(test)]
 mod tests;
 
-pub use errand::{Errand, Line, SecondLook, perform, run, stand_alone};
+pub use errand::{Errand, Line, NONE_CAME, SecondLook, perform, run, stand_alone};

@@ -111,7 +111,6 @@ fn not_permitted(root: &Root, module: &Module) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may")]
     use super::*;
 
     #[test]

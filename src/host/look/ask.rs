@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::parts::Parts;
+use crate::host::port::Closer;
 use crate::model::pci::{Address, Driver};
 use crate::model::snapshot::{Fact, Look};
 
@@ -17,13 +19,24 @@ pub struct Ask {
     pub pinned: bool,
     /// Functions of which only the `driver_override` is wanted: the answer has no look at them.
     pub pins: BTreeSet<Address>,
-    /// Functions whose locked files must not be read: an earlier reader has not come back from them.
-    /// Another one would only stay behind as well.
+    /// Functions whose serial number is wanted.
     #[serde(default)]
-    pub spare: BTreeSet<Address>,
+    pub serials: BTreeSet<Address>,
+    /// What must be left out: an earlier reader has not come back from it.
+    #[serde(default)]
+    pub spare: Parts,
     /// How long a single read, a disk or the routing table may take. The answer comes about that
     /// long after the question, plus the scan of /proc.
     pub patience: Duration,
+}
+
+impl Ask {
+    /// Asks for what is to be looked at, all of it.
+    #[must_use]
+    pub fn of(closer: &Closer, patience: Duration) -> Ask {
+        let Closer { looks, pins, serials, pinned } = closer.clone();
+        Ask { functions: looks, pins, serials, pinned, spare: Parts::default(), patience }
+    }
 }
 
 /// The answer: one line on the child's stdout.
@@ -36,8 +49,20 @@ pub struct Looked {
     /// Functions without a driver whose override names one. Unreadable when it was not asked for,
     /// or when a single one of them could not be read.
     pub pinned: Fact<BTreeMap<Address, Driver>>,
-    /// Functions of which a read did not come back in time: the reader stays behind.
-    pub late: BTreeSet<Address>,
+    /// The serial number of each function that it was asked of and that is there.
+    #[serde(default)]
+    pub serials: BTreeMap<Address, Serial>,
+    /// What did not come back in time: the reader stays behind.
+    pub late: Parts,
+}
+
+/// What `config` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serial {
+    /// The device object it was read from.
+    pub object: u64,
+    /// The serial number.
+    pub serial: Fact<String>,
 }
 
 /// What `driver_override` says.

@@ -37,11 +37,10 @@ pub fn locked_files(address: Address) -> [String; 3] {
     [override_file(address), attribute(address, "uevent"), attribute(address, "sriov_numvfs")]
 }
 
-/// The functions of which a read under the lock did not come back in time.
+/// Whether a read under the lock did not come back in time.
 #[must_use]
-pub fn late(readings: &Readings, of: impl Iterator<Item = Address>) -> BTreeSet<Address> {
-    let is_late = |path: &String| matches!(readings.get(path), Some(Reading::Late(_)));
-    of.filter(|address| locked_files(*address).iter().any(is_late)).collect()
+pub fn is_late(readings: &Readings, address: Address) -> bool {
+    locked_files(address).iter().any(|path| matches!(readings.get(path), Some(Reading::Late(_))))
 }
 
 /// `driver_override` as it was read.

@@ -6,6 +6,7 @@ use std::io;
 use nix::libc::{EACCES, EPERM, ESRCH};
 
 use super::nodes::{Node, Number};
+use super::opened::Opened;
 use super::patience::failed;
 use super::process::holder;
 use super::view;
@@ -54,11 +55,8 @@ impl Wanted {
 pub struct Scan {
     /// The holders of each function.
     pub holders: BTreeMap<Address, BTreeSet<Holder>>,
-    /// Open files of VFIO devices, whosever they are.
-    pub devices: u32,
-    /// Processes with an open VFIO device of which nothing says which it is: a descriptor that
-    /// was handed over without the group's.
-    pub unplaced: BTreeSet<Holder>,
+    /// Processes that have devices open by way of VFIO, whichever they are.
+    pub opened: Vec<Opened>,
 }
 
 /// Looks through the open files of every process.
@@ -80,6 +78,9 @@ pub fn scan(root: &Root, wanted: &Wanted) -> Result<Scan, String> {
     }
     Ok(found)
 }
+
+/// Where open files lie that are no nodes, and often many of them.
+const NO_NODES: [&str; 4] = ["/memfd:", "/proc/", "/sys/", "/SYSV"];
 
 /// Looks through one process's descriptors, or, when it has none, through its threads': those of a
 /// process whose first thread has ended are only there.
@@ -124,34 +125,49 @@ fn files(
     descriptors: &[String],
     found: &mut Scan,
 ) -> Result<(), String> {
-    let (mut groups, mut nameless) = (false, false);
+    let (mut nameless, mut named, mut groups) = (0, BTreeSet::new(), BTreeSet::new());
     for descriptor in descriptors {
         let path = format!("{directory}/{descriptor}");
         let Some(target) = settled(root.read_link(&path), "read", &path)? else { continue };
         let target = target.to_string_lossy();
         if target == "anon_inode:[vfio-device]" {
-            found.devices += 1;
             match told(root, directory, descriptor) {
-                Some(owner) => add(root, found, BTreeSet::from([owner]), pid, &target),
-                None => nameless = true,
+                Some(owner) => {
+                    named.insert(owner);
+                    add(root, found, BTreeSet::from([owner]), pid, &target);
+                }
+                None => nameless += 1,
             }
             continue;
         }
-        // Only below /dev: a stat of a file on a dead network mount would block for ever.
-        let Some((_, tail)) = target.split_once("/dev/") else { continue };
-        let tail = tail.strip_suffix(" (deleted)").unwrap_or(tail);
-        found.devices += u32::from(tail.starts_with("vfio/devices/"));
-        groups |= tail.starts_with("vfio/") && tail != "vfio/vfio";
+        // The question below costs as much as the link did (2 µs): not where no node can be.
+        if !target.starts_with('/') || NO_NODES.iter().any(|place| target.starts_with(place)) {
+            continue;
+        }
+        let tail = target.split_once("/dev/").map(|(_, tail)| tail.strip_suffix(" (deleted)").unwrap_or(tail));
+        let tail = tail.unwrap_or_default();
+        if let Some(device) = tail.strip_prefix("vfio/devices/") {
+            named.extend(of_device(root, device));
+        } else if let Some(group) = tail.strip_prefix("vfio/") {
+            groups.insert(group.to_owned());
+        }
         let number = match target.starts_with("/dev/") {
             true => settled(root.device_number(&path), "stat", &path)?.flatten(),
-            // The /dev of a chroot or container: compare the name alone.
-            false => None,
+            // A node may lie anywhere (a container's raw block volume), but a stat of a file on a dead
+            // network mount would block for ever: only what the kernel has at hand is asked for.
+            false => root.device_number_at_hand(&path),
         };
-        let owners = number.map_or_else(|| wanted.named(tail), |number| wanted.numbered(number, tail));
+        let owners = match number {
+            Some(number) => wanted.numbered(number, tail),
+            // The /dev of a chroot or container that does not tell: compare the name alone.
+            None if !tail.is_empty() => wanted.named(tail),
+            None => continue,
+        };
         add(root, found, owners, pid, &target);
     }
-    if nameless && !groups {
-        found.unplaced.insert(holder(root, pid, "an open VFIO device (nothing says which)"));
+    if nameless > 0 || !named.is_empty() {
+        let holder = holder(root, pid, "a VFIO device (nothing says which)");
+        found.opened.push(Opened { holder, nameless, named, groups });
     }
     Ok(())
 }
@@ -164,6 +180,11 @@ fn add(root: &Root, found: &mut Scan, owners: BTreeSet<Address>, pid: u32, node:
     for owner in owners {
         found.holders.entry(owner).or_default().insert(holder.clone());
     }
+}
+
+/// The function behind the node `/dev/vfio/devices/<name>`.
+fn of_device(root: &Root, name: &str) -> Option<Address> {
+    root.link_name(&format!("/sys/class/vfio-dev/{name}/device")).ok()?.parse().ok()
 }
 
 /// The function behind a VFIO device's descriptor, where the kernel tells (from 6.17 on).
@@ -234,6 +255,21 @@ mod tests {
     }
 
     #[test]
+    fn a_node_outside_dev_is_told_by_its_number() {
+        let tree = tempfile::tempdir().unwrap();
+        let volume = tree.path().join("data/block");
+        fs::create_dir_all(volume.parent().unwrap()).unwrap();
+        symlink("/dev/null", &volume).unwrap();
+        let file = tree.path().join("data/file");
+        fs::write(&file, "").unwrap();
+        process(tree.path(), 8, &[file.to_str().unwrap(), volume.to_str().unwrap(), "/data/gone"]);
+        let root = Root::trusted(tree.path());
+        let found = scan(&root, &wanted("nvme0n1", Some((false, 1, 3)))).unwrap();
+        assert!(found.holders[&gpu()].first().unwrap().node.ends_with("data/block"));
+        assert!(scan(&root, &wanted("nvme0n1", Some((true, 1, 3)))).unwrap().holders.is_empty());
+    }
+
+    #[test]
     fn a_thread_that_outlives_the_first_one_still_holds() {
         let tree = tempfile::tempdir().unwrap();
         process(tree.path(), 8, &[]);
@@ -245,18 +281,35 @@ mod tests {
     }
 
     #[test]
-    fn a_vfio_device_without_its_group_is_counted_and_placed_where_the_kernel_tells() {
+    fn what_a_process_has_of_vfio_is_noted_and_the_device_named_where_the_kernel_tells() {
         let tree = tempfile::tempdir().unwrap();
-        process(tree.path(), 8, &["anon_inode:[vfio-device]"]);
+        let device = "anon_inode:[vfio-device]";
+        process(tree.path(), 8, &[device, device, "/srv/c1/dev/vfio/7", "/dev/vfio/vfio", "/dev/vfio/noiommu-3"]);
         let root = Root::trusted(tree.path());
         let found = scan(&root, &wanted("vfio/15", None)).unwrap();
-        assert_eq!((found.devices, found.unplaced.len(), found.holders.len()), (1, 1, 0));
+        assert!(found.holders.is_empty());
+        let [opened] = found.opened.as_slice() else { panic!("{found:?}") };
+        assert_eq!((opened.holder.pid, opened.nameless), (8, 2));
+        assert!(opened.groups.contains("7") && opened.groups.contains("noiommu-3"), "{opened:?}");
 
         let info = tree.path().join("proc/8/fdinfo");
         fs::create_dir_all(&info).unwrap();
         fs::write(info.join("0"), format!("pos:\t0\nvfio-device-syspath: /sys/devices/pci0000:00/{GPU}\n")).unwrap();
         let found = scan(&root, &wanted("vfio/15", None)).unwrap();
-        assert_eq!((found.devices, found.unplaced.len(), found.holders.len()), (1, 0, 1));
+        assert!(found.holders.contains_key(&gpu()));
+        assert_eq!((found.opened[0].nameless, &found.opened[0].named), (1, &BTreeSet::from([gpu()])));
+    }
+
+    #[test]
+    fn a_devices_own_node_names_it_also_where_nobody_asked_for_it() {
+        let tree = tempfile::tempdir().unwrap();
+        process(tree.path(), 8, &["/srv/c1/dev/vfio/devices/vfio3"]);
+        let class = tree.path().join("sys/class/vfio-dev/vfio3");
+        fs::create_dir_all(&class).unwrap();
+        symlink(format!("../../../{GPU}"), class.join("device")).unwrap();
+        let found = scan(&Root::trusted(tree.path()), &wanted("vfio/15", None)).unwrap();
+        assert!(found.holders.is_empty());
+        assert_eq!(found.opened[0].named, BTreeSet::from([gpu()]));
     }
 
     #[test]

@@ -64,7 +64,9 @@ fn wanted(root: &Root) -> Result<Vec<(u32, u32)>, String> {
     lists.iter().map(|list| parse(list)).collect::<Result<Vec<_>, _>>().map(|all| all.concat())
 }
 
-fn from_cmdline(text: &str) -> Option<String> {
+/// The list on a kernel command line.
+#[must_use]
+pub fn from_cmdline(text: &str) -> Option<String> {
     let mut words = text.split_ascii_whitespace().filter_map(|word| word.split_once('='));
     // The last one counts, as for any parameter.
     let mine = words.by_ref().rev().find(|(key, _)| key.replace('-', "_") == "vfio_pci.ids");

@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::ask::{Ask, Looked, Pin};
+use super::ask::{Ask, Looked, Pin, Serial};
 use super::attributes::{self, Readings, directory, locked_files, override_file, without_driver};
 use super::holders::{Scan, Wanted, scan};
 use super::network::Network;
-use super::patience::{Pending, Reading, read_all, start};
-use super::site::{Site, site};
-use super::{ids, refcount, storage, traffic};
+use super::parts::{Part, Parts};
+use super::patience::{Pending, Reading, Unanswered, read_all, start};
+use super::site::{Site, information, site};
+use super::{ids, opened, storage, traffic};
+use crate::host::port::Closer;
 use crate::host::root::Root;
+use crate::host::serial;
 use crate::model::pci::{Address, Driver};
 use crate::model::snapshot::{Fact, Holder, Look};
 
@@ -18,6 +21,8 @@ use crate::model::snapshot::{Fact, Holder, Look};
 #[must_use]
 pub fn look(root: &Root, ask: &Ask) -> Looked {
     let there = |address: &Address| Some((*address, root.inode(&directory(*address)).ok()?));
+    let mut late = Parts::default();
+    let configs = begin_serials(root, ask);
     let objects: BTreeMap<Address, u64> = ask.functions.union(&ask.pins).filter_map(there).collect();
     let unbound = if ask.pinned { without_driver(root) } else { Ok(BTreeSet::new()) };
     let mut files: BTreeSet<String> = unbound.iter().flatten().copied().map(override_file).collect();
@@ -30,12 +35,10 @@ pub fn look(root: &Root, ask: &Ask) -> Looked {
     // Those of the spared are not read, and read as not come back.
     let spared: Readings = ask
         .spare
-        .iter()
-        .flat_map(|address| locked_files(*address))
+        .of(Part::Locked)
+        .flat_map(locked_files)
         .filter(|path| files.remove(path))
-        .map(|path| {
-            (path, Reading::Failed("an earlier read of it has not come back: an unbind is under way".to_owned()))
-        })
+        .map(|path| (path, Reading::Failed(Part::Locked.spared())))
         .collect();
     let reader = root.clone();
     let patience = ask.patience;
@@ -45,9 +48,11 @@ pub fn look(root: &Root, ask: &Ask) -> Looked {
         readings.extend(spared);
         readings
     });
-    let from_all_sides = objects.iter().filter(|(address, _)| ask.functions.contains(address));
-    let sites: Vec<Site> = from_all_sides.map(|(address, object)| site(root, *address, *object, patience)).collect();
-    let (readings, mut looks) = facts(root, &sites, patience, reading);
+    let from_all_sides = || objects.iter().filter(|(address, _)| ask.functions.contains(address));
+    let informations = informations(root, from_all_sides().map(|(address, _)| *address), ask, &mut late);
+    let sites: Vec<Site> =
+        from_all_sides().map(|(address, object)| site(root, *address, *object, &informations)).collect();
+    let (readings, mut looks) = facts(root, &sites, ask, reading, &mut late);
     // What is at an address by now may be another device.
     let stays = |address: &Address, object: u64| root.inode(&directory(*address)).is_ok_and(|now| now == object);
     looks.retain(|address, look| stays(address, look.object));
@@ -68,35 +73,97 @@ pub fn look(root: &Root, ask: &Ask) -> Looked {
         (true, Err(why)) => Fact::Unreadable(why),
     };
     let read = objects.keys().copied().chain(unbound_read);
-    let late = attributes::late(&readings, read);
-    Looked { looks, pins, pinned, late }
+    read.filter(|address| attributes::is_late(&readings, *address)).for_each(|one| late.add(one, Part::Locked));
+    let mut serials = end_serials(configs, &mut late);
+    serials.retain(|address, serial| stays(address, serial.object));
+    Looked { looks, pins, pinned, serials, late }
+}
+
+/// Reads NVIDIA's files, all within one span of time.
+fn informations(root: &Root, of: impl Iterator<Item = Address>, ask: &Ask, late: &mut Parts) -> Readings {
+    let files: BTreeMap<String, Address> = of.filter_map(|one| Some((information(root, one)?, one))).collect();
+    let (spared, asked): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        files.iter().partition(|(_, address)| ask.spare.has(**address, Part::Nodes));
+    let mut read = read_all(root, asked.keys().map(ToString::to_string).collect(), ask.patience);
+    let held = asked.iter().filter(|(file, _)| matches!(read.get(**file), Some(Reading::Late(_))));
+    held.for_each(|(_, address)| late.add(**address, Part::Nodes));
+    read.extend(spared.keys().map(|file| ((*file).clone(), Reading::Failed(Part::Nodes.spared()))));
+    read
+}
+
+type Serials = Vec<(Address, u64, Result<Pending<Fact<String>>, String>)>;
+
+/// Begins to read serial numbers, each in its own time: the kernel holds a reader of `config` for
+/// as long as the device is being reset, up to a minute.
+fn begin_serials(root: &Root, ask: &Ask) -> Serials {
+    let begin = |address: &Address| {
+        let path = directory(*address);
+        let object = root.inode(&path).ok()?;
+        let pending = match ask.spare.has(*address, Part::Config) {
+            true => Err(Part::Config.spared()),
+            false => {
+                let root = root.clone();
+                start(format!("reading {path}/config"), ask.patience, move || serial::read(&root, &path))
+            }
+        };
+        Some((*address, object, pending))
+    };
+    ask.serials.iter().filter_map(begin).collect()
+}
+
+fn end_serials(begun: Serials, late: &mut Parts) -> BTreeMap<Address, Serial> {
+    let end = |(address, object, pending): (Address, u64, Result<Pending<_>, String>)| {
+        let answer = pending.map_err(Unanswered::from).and_then(Pending::wait);
+        let serial = noted(answer, late, [address], Part::Config).unwrap_or_else(Fact::Unreadable);
+        (address, Serial { object, serial })
+    };
+    begun.into_iter().map(end).collect()
+}
+
+/// Takes note of what did not come back.
+fn noted<T>(
+    answer: Result<T, Unanswered>,
+    late: &mut Parts,
+    of: impl IntoIterator<Item = Address>,
+    part: Part,
+) -> Result<T, String> {
+    answer.map_err(|unanswered| {
+        if unanswered.late {
+            of.into_iter().for_each(|address| late.add(address, part));
+        }
+        unanswered.why
+    })
 }
 
 /// Looks at one function once more, right before a write. `None` when it is not there.
 #[must_use]
 pub fn guards_again(root: &Root, address: Address, patience: Duration) -> Option<Look> {
-    let ask = Ask {
-        functions: BTreeSet::from([address]),
-        pins: BTreeSet::new(),
-        pinned: false,
-        spare: BTreeSet::new(),
-        patience,
-    };
-    look(root, &ask).looks.remove(&address)
+    let closer = Closer { looks: BTreeSet::from([address]), ..Closer::default() };
+    look(root, &Ask::of(&closer, patience)).looks.remove(&address)
 }
 
 type Read = Result<Pending<Readings>, String>;
 
 /// Asks everything that takes time, at the same time, and sorts the answers by function.
-fn facts(root: &Root, sites: &[Site], patience: Duration, reading: Read) -> (Readings, BTreeMap<Address, Look>) {
-    let networks = networks(root, sites, patience);
-    let disks = disks(root, sites, patience);
+fn facts(
+    root: &Root,
+    sites: &[Site],
+    ask: &Ask,
+    reading: Read,
+    late: &mut Parts,
+) -> (Readings, BTreeMap<Address, Look>) {
+    let networks = networks(root, sites, ask);
+    let disks = begin_disks(root, sites, ask);
     let holders = holders(root, sites);
-    let (readings, unread) = match reading.and_then(Pending::wait) {
+    let (readings, unread) = match reading.and_then(|pending| Ok(pending.wait()?)) {
         Ok(readings) => (readings, None),
         Err(why) => (Readings::new(), Some(why)),
     };
-    let networks = networks.map(|pending| pending.and_then(Pending::wait).and_then(|network| network));
+    let networks = networks.map(|pending| {
+        let answer = pending.map_err(Unanswered::from).and_then(Pending::wait);
+        noted(answer, late, sites.iter().filter(|site| has_interface(site)).map(|site| site.address), Part::Network)?
+    });
+    let disks = end_disks(sites, disks, late);
     let mut looks = BTreeMap::new();
     for (site, disks) in sites.iter().zip(disks) {
         let uevent_driver = attributes::uevent_driver(&readings, site.address);
@@ -121,17 +188,26 @@ fn facts(root: &Root, sites: &[Site], patience: Duration, reading: Read) -> (Rea
 
 type Networks = Option<Result<Pending<Result<Network, String>>, String>>;
 
+fn has_interface(site: &Site) -> bool {
+    site.below.as_ref().is_ok_and(|below| !below.interfaces.is_empty())
+}
+
 /// Asks rtnetlink, once, if any of the functions has an interface.
-fn networks(root: &Root, sites: &[Site], patience: Duration) -> Networks {
-    let any = sites.iter().any(|site| site.below.as_ref().is_ok_and(|below| !below.interfaces.is_empty()));
-    // A dump waits for the lock that a NIC's unbind may be holding.
+fn networks(root: &Root, sites: &[Site], ask: &Ask) -> Networks {
+    if !sites.iter().any(has_interface) {
+        return None;
+    }
+    // A dump waits for the lock that a NIC's unbind may be holding: any other one would, too.
+    if ask.spare.of(Part::Network).next().is_some() {
+        return Some(Err(Part::Network.spared()));
+    }
     let root = root.clone();
-    any.then(|| start("asking rtnetlink", patience, move || Network::ask(&root)))
+    Some(start("asking rtnetlink", ask.patience, move || Network::ask(&root)))
 }
 
 fn carried(root: &Root, site: &Site, network: Option<&Result<Network, String>>) -> Result<Vec<String>, String> {
     let below = site.below.as_ref().map_err(Clone::clone)?;
-    let mut said = traffic::elsewhere(&below.empty_nets);
+    let mut said = traffic::elsewhere(below);
     match network {
         Some(network) if !below.interfaces.is_empty() => {
             let network = network.as_ref().map_err(Clone::clone)?;
@@ -142,22 +218,28 @@ fn carried(root: &Root, site: &Site, network: Option<&Result<Network, String>>) 
     Ok(said)
 }
 
+type Disks = Vec<Result<Option<Pending<Result<Vec<String>, String>>>, String>>;
+
 /// Opens the disks of each function, each in its own time: one dead disk says nothing of others.
-fn disks(root: &Root, sites: &[Site], patience: Duration) -> Vec<Result<Vec<String>, String>> {
+fn begin_disks(root: &Root, sites: &[Site], ask: &Ask) -> Disks {
     let begin = |site: &Site| match &site.below {
         Err(why) => Err(why.clone()),
         Ok(below) if below.blocks.is_empty() => Ok(None),
+        Ok(_) if ask.spare.has(site.address, Part::Disks) => Err(Part::Disks.spared()),
         Ok(below) => {
             let (root, blocks) = (root.clone(), below.blocks.clone());
-            start("opening its disks", patience, move || storage::uses(&root, &blocks)).map(Some)
+            start("opening its disks", ask.patience, move || storage::uses(&root, &blocks)).map(Some)
         }
     };
-    let pending: Vec<_> = sites.iter().map(begin).collect();
-    let finish = |pending: Result<Option<Pending<_>>, String>| match pending? {
+    sites.iter().map(begin).collect()
+}
+
+fn end_disks(sites: &[Site], begun: Disks, late: &mut Parts) -> Vec<Result<Vec<String>, String>> {
+    let end = |(site, pending): (&Site, Result<Option<Pending<_>>, String>)| match pending? {
         None => Ok(Vec::new()),
-        Some(pending) => pending.wait()?,
+        Some(pending) => noted(pending.wait(), late, [site.address], Part::Disks)?,
     };
-    pending.into_iter().map(finish).collect()
+    sites.iter().zip(begun).map(end).collect()
 }
 
 /// One scan of /proc for all functions; none when there is no node that anybody could have open.
@@ -186,154 +268,11 @@ fn held(root: &Root, site: &Site, uevent: &Fact<Driver>, scan: &Result<Scan, Str
     // While it is being released the link is gone; `uevent` still names the driver.
     let driver = site.driver.as_ref().or_else(|| uevent.is());
     if let Some(driver) = driver.filter(|driver| found.is_empty() && (vfio || driver.module().as_str() == "vfio_pci")) {
-        found.extend(scan.unplaced.iter().cloned());
-        if found.is_empty() {
-            let used = refcount::of(root, driver);
-            found.extend(used.and_then(|(module, count)| refcount::unexplained(&module, count, scan.devices)));
-        }
+        found.extend(opened::perhaps(root, site.address, driver, &scan.opened));
     }
     Fact::Is(found)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::os::unix::fs::symlink;
-    use std::path::Path;
-    use std::time::Instant;
-
-    const NIC: &str = "0000:03:00.0";
-
-    fn nic() -> Address {
-        NIC.parse().unwrap()
-    }
-
-    fn write(tree: &Path, path: &str, text: &str) {
-        let path = tree.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    fn link(tree: &Path, path: &str, target: &str) {
-        fs::create_dir_all(tree.join(path).parent().unwrap()).unwrap();
-        symlink(target, tree.join(path)).unwrap();
-    }
-
-    /// A function on vfio-pci in group 15, whose node's number is /dev/null's, and one process.
-    fn assigned(holder: &str) -> tempfile::TempDir {
-        let tree = tempfile::tempdir().unwrap();
-        let device = format!("sys/bus/pci/devices/{NIC}");
-        for (name, text) in
-            [("class", "0x020000\n"), ("driver_override", "vfio-pci\n"), ("uevent", "DRIVER=vfio-pci\n")]
-        {
-            write(tree.path(), &format!("{device}/{name}"), text);
-        }
-        write(tree.path(), &format!("{device}/vfio-dev/vfio0/uevent"), "");
-        link(tree.path(), &format!("{device}/driver"), "../../../bus/pci/drivers/vfio-pci");
-        link(tree.path(), &format!("{device}/iommu_group"), "../../../kernel/iommu_groups/15");
-        link(tree.path(), "sys/bus/pci/drivers/vfio-pci/module", "../../../../module/vfio_pci");
-        write(tree.path(), "sys/module/vfio_pci/refcnt", "0\n");
-        write(tree.path(), "sys/class/vfio/15/dev", "1:3\n");
-        write(tree.path(), "proc/8/comm", "qemu\n");
-        link(tree.path(), "proc/8/fd/0", holder);
-        tree
-    }
-
-    fn ask(pinned: bool, pins_only: bool) -> Ask {
-        let wanted = BTreeSet::from([nic(), "0000:0f:00.0".parse().unwrap()]);
-        let (functions, pins) = if pins_only { (BTreeSet::new(), wanted) } else { (wanted, BTreeSet::new()) };
-        Ask { functions, pins, pinned, spare: BTreeSet::new(), patience: Duration::from_millis(300) }
-    }
-
-    #[test]
-    fn a_function_is_looked_at_and_one_that_is_not_there_is_left_out() {
-        let tree = assigned("/dev/null");
-        let root = Root::trusted(tree.path());
-        let looked = look(&root, &ask(false, false));
-        assert_eq!(looked.looks.keys().collect::<Vec<_>>(), [&nic()]);
-        let found = &looked.looks[&nic()];
-        assert_eq!(found.object, root.inode(&directory(nic())).unwrap());
-        assert_eq!(found.pin, Fact::Is(Driver::vfio_pci()));
-        assert_eq!(found.uevent_driver, Fact::Is(Driver::vfio_pci()));
-        assert_eq!((&found.network, &found.storage), (&Fact::Is(vec![]), &Fact::Is(vec![])));
-        assert_eq!(found.vfs, Fact::Is(0));
-        assert_eq!(found.holders.is().unwrap()[0].to_string(), "qemu[8] has /dev/null open");
-        assert!(looked.pinned.unreadable().is_some());
-        assert_eq!(guards_again(&root, nic(), Duration::from_secs(9)).as_ref(), Some(found));
-    }
-
-    #[test]
-    fn a_count_without_a_holder_is_a_holder_and_no_count_is_nobody() {
-        let tree = assigned("socket:[1]");
-        let root = Root::trusted(tree.path());
-        let holders = || look(&root, &ask(false, false)).looks[&nic()].holders.clone();
-        assert_eq!(holders(), Fact::Is(vec![]));
-        write(tree.path(), "sys/module/vfio_pci/refcnt", "1\n");
-        assert_eq!(holders().is().unwrap()[0].comm, "unknown");
-    }
-
-    #[test]
-    fn while_the_kernel_blocks_the_reads_the_rest_is_answered_in_time() {
-        let tree = assigned("/dev/null");
-        let device = tree.path().join("sys/bus/pci/devices").join(NIC);
-        // As on 6.1 during an unbind: the link is gone, and both files block.
-        fs::remove_file(device.join("driver")).unwrap();
-        for name in ["driver_override", "uevent"] {
-            fs::remove_file(device.join(name)).unwrap();
-            nix::unistd::mkfifo(&device.join(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        }
-        write(tree.path(), "sys/bus/pci/devices/0000:04:00.0/driver_override", "vfio-pci\n");
-        let began = Instant::now();
-        let looked = look(&Root::trusted(tree.path()), &ask(true, false));
-        assert!(began.elapsed() < Duration::from_secs(5));
-        let found = &looked.looks[&nic()];
-        for why in [found.pin.unreadable(), found.uevent_driver.unreadable(), looked.pinned.unreadable()] {
-            assert!(why.unwrap().ends_with("did not return within 300ms: an unbind is under way"), "{why:?}");
-        }
-        assert!(looked.pinned.unreadable().unwrap().starts_with(NIC));
-        assert_eq!(found.holders.is().unwrap().len(), 1);
-        assert_eq!(found.vfs, Fact::Is(0));
-        assert_eq!(looked.late, BTreeSet::from([nic()]));
-        // The next one is told, and leaves nobody behind.
-        let spared = look(&Root::trusted(tree.path()), &Ask { spare: looked.late, ..ask(true, false) });
-        assert!(spared.late.is_empty());
-        assert!(spared.looks[&nic()].pin.unreadable().unwrap().contains("an earlier read"));
-        assert!(spared.pinned.unreadable().unwrap().starts_with(NIC));
-    }
-
-    #[test]
-    fn asked_for_pins_it_reads_nothing_but_pins() {
-        let tree = assigned("/dev/null");
-        fs::remove_dir_all(tree.path().join("proc")).unwrap();
-        write(tree.path(), "sys/bus/pci/devices/0000:04:00.0/driver_override", "vfio-pci\n");
-        let looked = look(&Root::trusted(tree.path()), &ask(true, true));
-        assert!(looked.looks.is_empty());
-        assert_eq!(looked.pins[&nic()].pin, Fact::Is(Driver::vfio_pci()));
-        let pinned = BTreeMap::from([("0000:04:00.0".parse().unwrap(), Driver::vfio_pci())]);
-        assert_eq!(looked.pinned, Fact::Is(pinned));
-    }
-
-    #[test]
-    fn a_saved_tree_knows_neither_holders_nor_traffic_nor_disks() {
-        let tree = assigned("/dev/null");
-        let device = format!("sys/bus/pci/devices/{NIC}");
-        write(tree.path(), &format!("{device}/net/eth0/ifindex"), "2\n");
-        write(tree.path(), &format!("{device}/block/vda/dev"), "254:0\n");
-        link(tree.path(), &format!("{device}/block/vda/subsystem"), "../../../../class/block");
-        fs::remove_dir_all(tree.path().join("proc")).unwrap();
-        let looked = look(&Root::hostile(tree.path()).unwrap(), &ask(false, false));
-        let found = &looked.looks[&nic()];
-        for why in [found.holders.unreadable(), found.network.unreadable(), found.storage.unreadable()] {
-            assert!(why.is_some(), "{found:?}");
-        }
-    }
-
-    #[test]
-    fn an_interface_that_left_its_directory_empty_is_in_use() {
-        let tree = assigned("/dev/null");
-        fs::create_dir_all(tree.path().join(format!("sys/bus/pci/devices/{NIC}/virtio0/net"))).unwrap();
-        let looked = look(&Root::trusted(tree.path()), &ask(false, false));
-        assert!(looked.looks[&nic()].network.is().unwrap()[0].contains("another network namespace"));
-    }
-}
+#[path = "look_tests.rs"]
+mod tests;

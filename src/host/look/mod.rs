@@ -5,12 +5,14 @@
 //! * [`ask`]: the question and the answer, one JSON value each
 //! * [`serve`]: the child's whole life: read the question, answer, let go of the output
 //! * [`look`]: puts the answer together
+//! * [`parts`]: what of it kept an earlier reader from coming back, and is left out
 //! * [`patience`]: waiting for the kernel only so long
 //! * [`attributes`]: what must be read under the device's lock: override, driver, number of VFs
 //! * [`site`]: one function as sysfs shows it without blocking
 //! * [`ids`]: what vfio-pci takes by its `ids=`, pinned or not
 //! * [`nodes`]: which device nodes, disks and network interfaces lie below it
 //! * [`holders`]: who has them open, by one scan of /proc
+//! * [`opened`]: who may have it open although no node gives that away
 //! * [`process`]: a process's name, unit and user
 //! * [`refcount`]: use that shows in a module's reference count alone
 //! * [`view`]: whether this process sees the whole machine at all
@@ -29,6 +31,8 @@ pub mod ids;
 pub mod look;
 pub mod network;
 pub mod nodes;
+pub mod opened;
+pub mod parts;
 pub mod patience;
 pub mod process;
 pub mod refcount;

@@ -39,12 +39,16 @@ pub struct Below {
     /// interface and removes it with the last, so an empty one means that the interface is in
     /// another network namespace.
     pub empty_nets: Vec<String>,
+    /// Directories `net` that have more interfaces than they show: the others are in another network
+    /// namespace.
+    pub partial_nets: Vec<String>,
     /// Whether VFIO has it: there is a `vfio-dev` directory (from 6.1 on).
     pub vfio: bool,
 }
 
 /// Directories with neither nodes nor interfaces below them: a NIC has hundreds of them.
-const BARREN: [&str; 8] = ["power", "msi_irqs", "queues", "queue", "mq", "statistics", "holders", "slaves"];
+pub(in crate::host) const BARREN: [&str; 8] =
+    ["power", "msi_irqs", "queues", "queue", "mq", "statistics", "holders", "slaves"];
 
 /// More directories than any function has; a saved tree may hold anything.
 const MOST: usize = 100_000;
@@ -70,7 +74,11 @@ pub fn below(root: &Root, directory: &str, bridge: bool) -> io::Result<Below> {
             entries => entries?,
         };
         if name == "net" {
-            interfaces(&mut found, &path, &entries);
+            let links = match root.links(&path) {
+                Err(e) if is_absent(&e) => continue,
+                links => links?,
+            };
+            interfaces(&mut found, &path, &entries, links);
         } else if !name.is_empty() && entries.iter().any(|(entry, _)| entry == "dev") {
             node(root, &mut found, &path, &name)?;
         }
@@ -90,12 +98,19 @@ pub fn below(root: &Root, directory: &str, bridge: bool) -> io::Result<Below> {
     Ok(found)
 }
 
-fn interfaces(found: &mut Below, path: &str, entries: &[(String, bool)]) {
-    let mut names = entries.iter().filter(|(_, directory)| *directory).map(|(name, _)| name).peekable();
-    if names.peek().is_none() {
+/// A `net` directory lists the interfaces of this network namespace; its number of links is two and
+/// one for each interface of any (kernfs counts them all; seen on 6.18). A file system that does not
+/// count so has fewer, which says nothing.
+fn interfaces(found: &mut Below, path: &str, entries: &[(String, bool)], links: u64) {
+    let names: Vec<&String> = entries.iter().filter(|(_, directory)| *directory).map(|(name, _)| name).collect();
+    if names.is_empty() {
         found.empty_nets.push(path.to_owned());
+    } else if links > names.len() as u64 + 2 {
+        found.partial_nets.push(path.to_owned());
     }
-    found.interfaces.extend(names.map(|name| Interface { name: name.clone(), path: format!("{path}/{name}") }));
+    found
+        .interfaces
+        .extend(names.into_iter().map(|name| Interface { name: name.clone(), path: format!("{path}/{name}") }));
 }
 
 fn node(root: &Root, found: &mut Below, path: &str, name: &str) -> io::Result<()> {
@@ -131,7 +146,7 @@ pub fn parse_number(text: &str) -> Option<(u64, u64)> {
 /// The disk that stands for one path to an NVMe namespace: `nvme0c1n2` is reached as `nvme0n2`.
 ///
 /// With native multipath the disk lies below no PCI function, only the hidden path does.
-fn multipath_head(name: &str) -> Option<String> {
+pub(in crate::host) fn multipath_head(name: &str) -> Option<String> {
     let (subsystem, rest) = name.strip_prefix("nvme")?.split_once('c')?;
     let (controller, namespace) = rest.split_once('n')?;
     let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -190,8 +205,19 @@ mod tests {
             assert_eq!(names(&found.blocks), ["nvme0n1", "nvme0n1p1"]);
             assert_eq!(found.blocks[1].number, Some((true, 259, 1)));
             assert_eq!(found.interfaces, [Interface { name: "eth0".into(), path: "/d/virtio1/net/eth0".into() }]);
-            assert_eq!(found.empty_nets, ["/d/virtio2/net"]);
+            assert_eq!((found.empty_nets, found.partial_nets), (vec!["/d/virtio2/net".to_owned()], vec![]));
             assert!(found.vfio);
+        }
+    }
+
+    #[test]
+    fn an_interface_that_left_another_one_behind_shows_in_the_number_of_links() {
+        let entries = [("eth0".to_owned(), true), ("uevent".to_owned(), false)];
+        for (links, partial) in [(4, true), (3, false), (2, false), (1, false)] {
+            let mut found = Below::default();
+            interfaces(&mut found, "/d/net", &entries, links);
+            assert_eq!(found.partial_nets.len(), usize::from(partial), "{links}");
+            assert_eq!((found.interfaces.len(), found.empty_nets.len()), (1, 0));
         }
     }
 

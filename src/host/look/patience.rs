@@ -11,6 +11,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::host::root::{Root, is_absent};
 
 /// After this long without an answer another thread goes on with the remaining reads.
@@ -44,22 +46,46 @@ pub fn start<T: Send + 'static>(
     }
 }
 
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unanswered {
+    /// Whether the thread is at it still, and keeps its process from ending.
+    pub late: bool,
+    /// A sentence.
+    pub why: String,
+}
+
+impl From<String> for Unanswered {
+    fn from(why: String) -> Unanswered {
+        Unanswered { late: false, why }
+    }
+}
+
+impl From<Unanswered> for String {
+    fn from(unanswered: Unanswered) -> String {
+        unanswered.why
+    }
+}
+
 impl<T> Pending<T> {
     /// Waits until the patience, counted from the start, is over.
     ///
     /// # Errors
-    /// A sentence, when there is no answer by then.
-    pub fn wait(self) -> Result<T, String> {
+    /// When there is no answer by then.
+    pub fn wait(self) -> Result<T, Unanswered> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         self.answer.recv_timeout(left).map_err(|e| match e {
-            RecvTimeoutError::Timeout => format!("{} did not return within {:?}", self.what, self.patience),
-            RecvTimeoutError::Disconnected => format!("{} ended without an answer", self.what),
+            RecvTimeoutError::Timeout => {
+                let why = format!("{} did not return within {:?}", self.what, self.patience);
+                Unanswered { late: true, why }
+            }
+            RecvTimeoutError::Disconnected => format!("{} ended without an answer", self.what).into(),
         })
     }
 }
 
 /// What came of reading one file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reading {
     /// Its text.
     Text(String),
@@ -166,7 +192,7 @@ mod tests {
     fn work_that_blocks_is_given_up_and_work_that_is_done_is_not() {
         let (_never, blocked) = channel::<()>();
         let slow = start("waiting", Duration::from_millis(10), move || blocked.recv()).unwrap();
-        assert_eq!(slow.wait().unwrap_err(), "waiting did not return within 10ms");
+        assert_eq!(slow.wait().unwrap_err().why, "waiting did not return within 10ms");
         let done = start("adding", Duration::from_secs(60), || 1 + 1).unwrap();
         assert_eq!(done.wait(), Ok(2));
     }

@@ -29,12 +29,12 @@ pub fn holder(root: &Root, pid: u32, node: &str) -> Holder {
 }
 
 /// The real user id: the first number after `Uid:`.
-fn uid(status: &str) -> Option<u32> {
+pub(in crate::host) fn uid(status: &str) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.parse().ok()
 }
 
 /// The unit or container, from the hierarchy of systemd where there are several.
-fn unit(groups: &ProcessCGroups) -> String {
+pub(in crate::host) fn unit(groups: &ProcessCGroups) -> String {
     let unified = |path: &&str| *path != "/";
     let paths = || groups.0.iter();
     let second = paths().filter(|group| group.hierarchy == 0).map(|group| group.pathname.as_str()).find(unified);
@@ -49,9 +49,16 @@ fn unit(groups: &ProcessCGroups) -> String {
 /// The outermost service or scope of a cgroup's path, because what is below it may be a
 /// container's own systemd; below a user's manager the next one. Else the container's name.
 fn unit_of(path: &str) -> String {
+    // The group of a process that is just ending may be gone before it: seen with a unit whose only
+    // process was on its way out.
+    let path = path.strip_suffix(" (deleted)").unwrap_or(path);
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     if let Some(container) = parts.iter().find(|part| part.starts_with("lxc.payload.")) {
         return (*container).to_owned();
+    }
+    // Proxmox: what is below is the container's own systemd, with names as the host's.
+    if let ["lxc", container, ..] = parts.as_slice() {
+        return format!("lxc/{container}");
     }
     let units = || parts.iter().filter(|part| part.ends_with(".service") || part.ends_with(".scope"));
     let found = units().find(|part| !part.starts_with("user@")).or_else(|| units().next());
@@ -89,8 +96,13 @@ mod tests {
             ),
             ("0::/docker/0123456789abcdef0123\n", "docker/0123456789ab"),
             ("0::/lxc.payload.web/system.slice/nginx.service\n", "lxc.payload.web"),
+            ("0::/lxc/101/ns/system.slice/jellyfin.service\n", "lxc/101"),
+            ("0::/lxc/101/ns/init.scope\n", "lxc/101"),
+            ("0::/lxc/101\n", "lxc/101"),
+            ("0::/lxc\n", "lxc"),
             ("9:name=systemd:/system.slice/a.service\n4:memory:/b\n0::/\n", "a.service"),
             ("4:memory:/agent/5f2f970ff775a3c09d30\n0::/\n", "agent/5f2f970ff775"),
+            ("0::/system.slice/evil.service (deleted)\n", "evil.service"),
             ("0::/\n", ""),
         ] {
             assert_eq!(of(text), wanted, "{text}");

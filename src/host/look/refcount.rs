@@ -8,22 +8,28 @@ use crate::host::root::Root;
 use crate::model::pci::Driver;
 use crate::model::snapshot::Holder;
 
+/// The module that a driver is in; none where it is built in.
+#[must_use]
+pub fn module(root: &Root, driver: &Driver) -> Option<String> {
+    root.link_name(&format!("/sys/bus/pci/drivers/{driver}/module")).ok()
+}
+
 /// How often the module of a driver is used; none where the kernel does not count (built in).
 #[must_use]
 pub fn of(root: &Root, driver: &Driver) -> Option<(String, u32)> {
-    let module = root.link_name(&format!("/sys/bus/pci/drivers/{driver}/module")).ok()?;
+    let module = module(root, driver)?;
     let count = root.read_text(&format!("/sys/module/{module}/refcnt")).ok()?;
     Some((module, count.trim().parse().ok()?))
 }
 
 /// A stand-in for the holder that was not found, when the module is used more often than open
-/// VFIO devices were seen.
+/// devices of it were seen. They are counted once each, never by their descriptors.
 ///
 /// The count must be read after the scan: a device opened meanwhile then shows here, and one
 /// closed meanwhile does not.
 #[must_use]
-pub fn unexplained(module: &str, count: u32, devices_seen: u32) -> Option<Holder> {
-    (count > devices_seen).then(|| Holder {
+pub fn unexplained(module: &str, count: u32, devices_seen: usize) -> Option<Holder> {
+    (count as usize > devices_seen).then(|| Holder {
         pid: 0,
         comm: "unknown".to_owned(),
         unit: String::new(),

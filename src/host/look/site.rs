@@ -1,12 +1,10 @@
 //! One function as sysfs shows it without blocking: its driver, and the nodes it can be held by.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::time::Duration;
 
-use super::attributes::{directory, driver_link};
+use super::attributes::{Readings, directory, driver_link};
 use super::nodes::{Below, Node, below, parse_number};
-use super::patience::{Reading, failed, read_all};
+use super::patience::{Reading, failed};
 use crate::host::root::{Root, is_absent};
 use crate::model::pci::{Address, Driver};
 
@@ -25,9 +23,17 @@ pub struct Site {
     pub nodes: Result<Vec<Node>, String>,
 }
 
-/// What sysfs says without blocking: the driver and what lies below the function.
+/// NVIDIA's file about a function, where its driver has it: the driver answers under a lock of its own.
 #[must_use]
-pub fn site(root: &Root, address: Address, object: u64, patience: Duration) -> Site {
+pub fn information(root: &Root, address: Address) -> Option<String> {
+    let driver = driver_link(root, address).ok().flatten()?;
+    (driver.as_str() == "nvidia").then(|| format!("/proc/driver/nvidia/gpus/{address}/information"))
+}
+
+/// What sysfs says without blocking: the driver and what lies below the function. `read` has each
+/// [`information`].
+#[must_use]
+pub fn site(root: &Root, address: Address, object: u64, read: &Readings) -> Site {
     let path = directory(address);
     // Only PCI bridges have a class that begins so; a class that cannot be read is walked in full.
     let bridge = root.read_text(&format!("{path}/class")).is_ok_and(|class| class.starts_with("0x0604"));
@@ -35,7 +41,7 @@ pub fn site(root: &Root, address: Address, object: u64, patience: Duration) -> S
     let below = below(root, &path, bridge).map_err(|e| failed("walk", &path, &e));
     let nodes = match (&driver, &below) {
         (Err(why), _) | (_, Err(why)) => Err(why.clone()),
-        (Ok(driver), Ok(below)) => all_nodes(root, address, driver.as_ref(), below, patience),
+        (Ok(driver), Ok(below)) => all_nodes(root, address, driver.as_ref(), below, read),
     };
     Site { address, object, driver: driver.unwrap_or_default(), below, nodes }
 }
@@ -45,19 +51,18 @@ fn all_nodes(
     address: Address,
     driver: Option<&Driver>,
     below: &Below,
-    patience: Duration,
+    read: &Readings,
 ) -> Result<Vec<Node>, String> {
     let path = directory(address);
     let mut found = below.nodes.clone();
     found.extend(of_group(root, &path).map_err(|e| failed("find the group of", &path, &e))?);
     if driver.is_some_and(|driver| driver.as_str() == "nvidia") {
         let file = format!("/proc/driver/nvidia/gpus/{address}/information");
-        // NVIDIA's driver answers under a lock of its own.
-        match read_all(root, BTreeSet::from([file.clone()]), patience).remove(&file) {
+        match read.get(&file) {
             Some(Reading::Text(text)) => {
-                found.push(of_nvidia(&text).ok_or_else(|| format!("read {file}: no Device Minor"))?);
+                found.push(of_nvidia(text).ok_or_else(|| format!("read {file}: no Device Minor"))?);
             }
-            Some(Reading::Failed(why) | Reading::Late(why)) => return Err(why),
+            Some(Reading::Failed(why) | Reading::Late(why)) => return Err(why.clone()),
             Some(Reading::Gone) | None => return Err(format!("read {file}: not there, so its node is unknown")),
         }
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::network::Network;
-use super::nodes::Interface;
+use super::nodes::{Below, Interface};
 use super::patience::failed;
 use super::rtnetlink::Route;
 use crate::host::root::Root;
@@ -84,13 +84,16 @@ pub fn of_function(root: &Root, network: &Network, interfaces: &[Interface]) -> 
     Ok(said)
 }
 
-/// What to say of directories `net` without an interface.
+/// What to say of interfaces in other network namespaces.
 #[must_use]
-pub fn elsewhere(empty: &[String]) -> Vec<String> {
-    empty
-        .iter()
-        .map(|path| format!("its network interface is in another network namespace ({path} is empty)"))
-        .collect()
+pub fn elsewhere(below: &Below) -> Vec<String> {
+    let empty = below.empty_nets.iter();
+    let all = empty.map(|path| format!("its network interface is in another network namespace ({path} is empty)"));
+    let partial = below.partial_nets.iter();
+    let some = partial.map(|path| {
+        format!("one of its network interfaces is in another network namespace ({path} has more than it lists)")
+    });
+    all.chain(some).collect()
 }
 
 #[cfg(test)]
@@ -170,7 +173,14 @@ mod tests {
 
     #[test]
     fn an_empty_net_directory_is_an_interface_elsewhere() {
-        let said = elsewhere(&["/sys/x/net".to_owned()]);
+        let below = |empty: &str, partial: &str| Below {
+            empty_nets: empty.split_whitespace().map(str::to_owned).collect(),
+            partial_nets: partial.split_whitespace().map(str::to_owned).collect(),
+            ..Below::default()
+        };
+        let said = elsewhere(&below("/sys/x/net", ""));
         assert_eq!(said, ["its network interface is in another network namespace (/sys/x/net is empty)"]);
+        assert!(elsewhere(&below("", "/sys/x/net"))[0].contains("one of its network interfaces is in another"));
+        assert!(elsewhere(&below("", "")).is_empty());
     }
 }

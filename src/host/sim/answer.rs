@@ -4,7 +4,9 @@ use std::fmt;
 
 use nix::errno::Errno;
 
+use crate::model::cause::{Culprit, Record};
 use crate::model::pci::{Address, Driver, Module};
+use crate::model::time::Time;
 
 /// What a process that did something to the kernel gets back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +73,26 @@ impl fmt::Display for Uevent {
             Uevent::Remove(address) => write!(f, "remove {address}"),
             Uevent::Bind(address, driver) => write!(f, "bind {address} {driver}"),
             Uevent::Unbind(address) => write!(f, "unbind {address}"),
+        }
+    }
+}
+
+/// What a trace of modules shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Traced {
+    /// `module_free`, and whose process it was.
+    Freed(Module, Culprit),
+    /// `module_load`.
+    Loaded(Module),
+}
+
+impl Traced {
+    /// As a witness records it.
+    #[must_use]
+    pub fn record(self, at: Time) -> Record {
+        match self {
+            Traced::Freed(module, by) => Record::Unloaded { module, at, by },
+            Traced::Loaded(module) => Record::Loaded { module, at },
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::model::pci::{Address, Driver};
 
-use super::answer::{Answer, Job, Uevent};
+use super::answer::{Answer, Job, Traced, Uevent};
 use super::jobs::Sleeper;
 use super::kernel::{Device, Kernel, Version, Writer};
 use super::spec::Spec;
@@ -13,6 +13,11 @@ impl Kernel {
     /// The uevents since the last time they were taken, in order.
     pub fn take_uevents(&mut self) -> Vec<Uevent> {
         std::mem::take(&mut self.uevents)
+    }
+
+    /// What was traced since the last time it was taken, in order.
+    pub fn take_traced(&mut self) -> Vec<Traced> {
+        std::mem::take(&mut self.traced)
     }
 
     /// Whether there are uevents that nobody took.

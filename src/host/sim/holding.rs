@@ -62,6 +62,9 @@ impl Kernel {
             // The same refusal from the IOMMU driver (6.1) and from the core (6.12).
             return Answer::No(if self.version == Version::V6_1 { Errno::EPERM } else { Errno::EINVAL });
         }
+        if !self.remapping && !self.unsafe_interrupts {
+            return Answer::No(Errno::EPERM);
+        }
         if device && !self.devices.get(&address).is_some_and(|device| self.on_vfio(device) && !device.releasing) {
             return Answer::No(Errno::ENODEV);
         }

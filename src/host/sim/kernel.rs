@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::model::cause::Culprit;
 use crate::model::pci::{Address, Driver, Module};
 use crate::model::snapshot::{Fact, Variant};
 
-use super::answer::{Job, Uevent};
+use super::answer::{Job, Traced, Uevent};
 use super::faults::Fault;
 use super::holding::Hold;
 use super::jobs::Sleeper;
@@ -50,6 +51,10 @@ pub struct Kernel {
     pub(super) udev: bool,
     /// `/sys/bus/pci/drivers_autoprobe`.
     pub(super) autoprobe: bool,
+    /// Interrupts go through a remapping controller; without it no container takes a group, unless
+    /// VFIO was told to go without (`allow_unsafe_interrupts`).
+    pub(super) remapping: bool,
+    pub(super) unsafe_interrupts: bool,
     pub(super) variants: Arc<Vec<Variant>>,
     pub(super) dynamic_ids: BTreeSet<(Driver, crate::model::pci::Ids)>,
     pub(super) holds: Vec<Hold>,
@@ -58,6 +63,9 @@ pub struct Kernel {
     /// Who has the machine-wide lock of remove and rescan.
     pub(super) rescan_lock: Option<Job>,
     pub(super) uevents: Vec<Uevent>,
+    /// What a trace would show of modules, and whose name it would show.
+    pub(super) traced: Vec<Traced>,
+    pub(super) outsider: Option<Culprit>,
     pub(super) writes: BTreeMap<(Writer, Address), u32>,
     pub(super) loads: BTreeMap<Writer, u32>,
     pub(super) writer: Writer,
@@ -135,6 +143,8 @@ impl Kernel {
             tree_missing: false,
             udev: true,
             autoprobe: true,
+            remapping: true,
+            unsafe_interrupts: false,
             variants: Arc::default(),
             dynamic_ids: BTreeSet::new(),
             holds: Vec::new(),
@@ -142,6 +152,8 @@ impl Kernel {
             next_job: 0,
             rescan_lock: None,
             uevents: Vec::new(),
+            traced: Vec::new(),
+            outsider: None,
             writes: BTreeMap::new(),
             loads: BTreeMap::new(),
             writer: Writer::Outsider,
@@ -193,6 +205,16 @@ impl Kernel {
         }
     }
 
+    /// A machine that does not remap interrupts.
+    pub fn stop_remapping(&mut self) {
+        self.remapping = false;
+    }
+
+    /// Somebody writes `allow_unsafe_interrupts` of vfio_iommu_type1.
+    pub fn allow_unsafe_interrupts(&mut self, allow: bool) {
+        self.unsafe_interrupts = allow;
+    }
+
     /// Adds something to the group of a function that is no PCI function.
     pub fn add_group_other(&mut self, address: Address, name: &str) {
         let group = self.devices.get(&address).and_then(|device| device.group);
@@ -206,6 +228,11 @@ impl Kernel {
         if let Some(device) = self.devices.get_mut(&address) {
             device.uses.push(what);
         }
+    }
+
+    /// Who unloads modules from now on: then the trace names him. Nobody traces without one.
+    pub fn set_outsider(&mut self, outsider: Option<Culprit>) {
+        self.outsider = outsider;
     }
 
     /// Lines `alias vfio_pci:… module` of the module tree.

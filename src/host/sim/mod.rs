@@ -38,7 +38,7 @@ pub mod view;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, Job, Uevent};
+pub use answer::{Answer, Job, Traced, Uevent};
 pub use faults::Fault;
 pub use kernel::{Kernel, Version};
 pub use perform::Performed;

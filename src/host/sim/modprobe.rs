@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use crate::model::pci::{Address, Driver, Module};
 
-use super::answer::{Answer, Uevent};
+use super::answer::{Answer, Traced, Uevent};
 use super::faults::Fault;
 use super::jobs::{Op, Progress};
 use super::kernel::{Kernel, Loaded};
@@ -143,6 +143,7 @@ impl Kernel {
             }
         }
         self.loaded.get_mut(module)?.live = true;
+        self.traced.extend(self.outsider.as_ref().map(|_| Traced::Loaded(module.clone())));
         self.uevents.push(Uevent::ModuleAdd(module.clone()));
         Some(())
     }
@@ -205,6 +206,8 @@ impl Kernel {
             self.detach(address);
         }
         self.dynamic_ids.retain(|(driver, _)| !drivers.contains(driver));
+        // Traced when the exit function has returned, and before the event.
+        self.traced.extend(self.outsider.clone().map(|by| Traced::Freed(module.clone(), by)));
         self.loaded.remove(module);
         self.uevents.push(Uevent::ModuleRemove(module.clone()));
         Ok(())

@@ -64,6 +64,8 @@ impl Kernel {
             (Op::Unbind { .. }, Step::Unbind { target, .. }) => kernel.unbound_by(target.address, answer),
             (Op::Probe { .. }, Step::Probe { target, driver }) => kernel.probed_by(target.address, driver),
             (Op::Bind { .. }, Step::Probe { target, driver }) => kernel.bound_by(target.address, driver, answer),
+            (Op::Pin { .. }, Step::Unpin { target, .. }) => kernel.unpinned_by(target.address, answer),
+            (Op::Probe { .. }, Step::Return { target, driver }) => kernel.returned_by(target.address, driver),
             // What slept was a read of the expectation.
             _ => kernel.begin(step),
         })
@@ -82,6 +84,8 @@ impl Kernel {
             Step::Pin { target, driver, pin } => self.pin_to(*target, driver.as_ref(), pin),
             Step::Unbind { target, driver, allow } => self.unbind_from(*target, driver, |guard| allow.contains(&guard)),
             Step::Probe { target, driver } => self.probe_for(*target, driver),
+            Step::Unpin { target, driver } => self.unpin(*target, driver.as_ref()),
+            Step::Return { target, driver } => self.give_back(*target, driver),
         }
     }
 
@@ -142,6 +146,68 @@ impl Kernel {
             Answer::Ok if self.pin(address) == Some(pin) => CHANGED,
             Answer::Ok => failed(format!("{address}: driver_override is not {pin}")),
             answer => refused(format!("{address}: driver_override: {answer}")),
+        }
+    }
+
+    fn unpin(&mut self, target: Target, driver: Option<&Driver>) -> Performed {
+        let address = target.address;
+        if let Err(why) = self.same_object(target).and_then(|()| self.expect_link(address, driver)) {
+            return stale(why);
+        }
+        if driver.is_none()
+            && let Err(held) = self.not_being_released(address)
+        {
+            return held;
+        }
+        match self.read_override(address) {
+            Answer::Blocks(job) => return Performed::Blocks(job),
+            Answer::Text(text) if text == "(null)" => return ALREADY,
+            _ => {}
+        }
+        match self.write_override(address, None) {
+            Answer::Blocks(job) => Performed::Blocks(job),
+            answer => self.unpinned_by(address, answer),
+        }
+    }
+
+    fn unpinned_by(&mut self, address: Address, answer: Answer) -> Performed {
+        match answer {
+            Answer::Ok if self.pin(address).is_none() => CHANGED,
+            Answer::Ok => failed(format!("{address}: driver_override is still set")),
+            answer => refused(format!("{address}: driver_override: {answer}")),
+        }
+    }
+
+    fn give_back(&mut self, target: Target, driver: &Driver) -> Performed {
+        let address = target.address;
+        if let Err(why) = self.same_object(target) {
+            return stale(why);
+        }
+        if self.driver(address) == Some(driver) {
+            return ALREADY;
+        }
+        if let Err(why) = self.expect_link(address, None) {
+            return stale(why);
+        }
+        if let Err(held) = self.not_being_released(address) {
+            return held;
+        }
+        match self.read_override(address) {
+            Answer::Blocks(job) => return Performed::Blocks(job),
+            Answer::Text(text) if text == "(null)" => {}
+            answer => return stale(format!("{address}: driver_override is {answer}")),
+        }
+        match self.drivers_probe(address) {
+            Answer::Blocks(job) => Performed::Blocks(job),
+            _ => self.returned_by(address, driver),
+        }
+    }
+
+    fn returned_by(&mut self, address: Address, driver: &Driver) -> Performed {
+        match self.driver(address) {
+            Some(found) if found == driver => CHANGED,
+            Some(found) => failed(format!("{address}: on {found}, not on {driver}")),
+            None => failed(format!("{address}: {driver} did not take it")),
         }
     }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use crate::model::desired::{Desired, Entry, Keep, Select, Wanted};
 use crate::model::pci::{Address, BridgePath, Driver, Hop, Module};
-use crate::model::snapshot::{Card, Fact, Function, Group, Holder, Look, Snapshot};
+use crate::model::preflight::survey::Region;
+use crate::model::snapshot::{Card, Fact, Function, Group, Holder, Look, Platform, Snapshot};
 use crate::model::time::Time;
 use crate::model::variant;
 
 use super::faults::{About, Fault};
-use super::kernel::{Device, Kernel};
+use super::kernel::{Device, Kernel, Version};
 use super::spec::Use;
 
 /// What is looked at.
@@ -61,7 +62,9 @@ impl Kernel {
                     there.extend(groups.flat_map(|group| &group.functions));
                 }
                 let devices = there.iter().filter_map(|address| self.devices.get(address));
-                devices.map(|device| variant::best(&device.spec.shown_modalias(), &self.variants).module()).collect()
+                devices
+                    .map(|device| variant::best(&device.spec.shown_modalias(), None, &self.variants).module())
+                    .collect()
             }
         }
     }
@@ -112,9 +115,28 @@ impl Kernel {
             modules: of.modules.iter().map(|m| (m.clone(), self.module_facts(m, of.ignore_blacklist))).collect(),
             variants: Arc::clone(&self.variants),
             functions,
+            unclear_paths: BTreeMap::new(),
             groups,
             autoprobe,
             pinned,
+            platform: self.platform(),
+        }
+    }
+
+    fn platform(&self) -> Platform {
+        let live = |module: &str, switch: bool| match self.loaded_live(module) {
+            Some(_) => Fact::Is(switch),
+            None => Fact::Absent,
+        };
+        Platform {
+            has_groups: !self.groups.is_empty(),
+            kernel: match self.version {
+                Version::V6_1 => (6, 1),
+                Version::V6_12 => (6, 12),
+            },
+            remapping: Fact::Is(self.remapping),
+            unsafe_interrupts: live("vfio_iommu_type1", self.unsafe_interrupts),
+            denylist_disabled: live("vfio_pci", false),
         }
     }
 
@@ -268,7 +290,12 @@ impl Kernel {
             None if self.group_node(number) => Fact::Is(()),
             None => Fact::Absent,
         };
-        Group { members: members.functions, others: members.others, node }
+        let direct = |member: &Address| self.devices.get(member).is_some_and(|device| device.spec.direct_region);
+        let region = Region { start: 0xfffc_0000, end: 0xffff_ffff, kind: "direct".to_owned() };
+        let insisted: Vec<Region> =
+            members.functions.iter().find(|member| direct(member)).map(|_| region).into_iter().collect();
+        let (reserved, insisted) = (Fact::Is(insisted.clone()), Fact::Is(insisted));
+        Group { members: members.functions, others: members.others, node, reserved, insisted }
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{Keeper, Pass};
+use super::{Keeper, Meant, Pass, entry_of};
 use crate::model::memory::{Acting, Refused, Unit};
+use crate::model::pci::Module;
 use crate::model::plan::{Act, Key, Outcome, Step};
 use crate::model::resolve::Resolution;
+use crate::model::snapshot::Snapshot;
+use crate::model::target::Target;
 use crate::model::time::Time;
 
 impl Keeper {
@@ -20,8 +23,10 @@ impl Keeper {
             if let Some(target) = step.target() {
                 self.memory.on_vfio.insert(target.address, target.object);
             }
-            if let Step::Unbind { target, driver, .. } = step {
-                self.memory.originals.entry(target.address).or_insert_with(|| driver.clone());
+            if let Step::Unbind { target, driver, .. } = step
+                && !pass.snapshot.is_vfio(driver)
+            {
+                self.memory.lasting.originals.insert(target.address, driver.clone());
             }
         }
         // All modules' evidence has one stamp.
@@ -49,6 +54,7 @@ impl Keeper {
     pub fn ended(&mut self, key: Key, outcomes: &[(usize, Outcome)]) {
         let Some(acting) = self.memory.acting.remove(&key) else { return };
         let refused = self.note_refusals(&acting, outcomes);
+        self.note_returns(&acting.act, &acting.units, outcomes);
         let stale = outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Stale { .. }));
         let why = match outcomes.iter().rev().find(|(_, outcome)| !outcome.goes_on()) {
             Some((step, outcome)) => {
@@ -111,12 +117,58 @@ impl Keeper {
         units.iter().filter_map(|unit| self.memory.pace.get(unit)?.lost).max()
     }
 
+    /// Whether an act is under way, and not late, that works on any of these, or loads a module for them.
+    #[must_use]
+    pub fn is_worked_on(&self, snapshot: &Snapshot, meant: &Meant) -> bool {
+        let units = self.charged(snapshot, meant);
+        let loads = units.iter().any(|unit| {
+            let Unit::Module(module) = unit else { return false };
+            snapshot.modules.get(module).is_some_and(|facts| !facts.state.serves())
+        });
+        self.memory.acting.values().filter(|acting| snapshot.taken < acting.deadline).any(|acting| {
+            // One actor loads all modules: what it was not begun for comes after it.
+            let of_modules = acting.act.key == Key::Modules && loads;
+            of_modules || !acting.act.functions.is_disjoint(&meant.devices) || !acting.units.is_disjoint(&units)
+        })
+    }
+
+    /// When the latest of the acts counts as stuck that are under way and work on what a hold is on;
+    /// none where nothing does, or nothing that is in time.
+    #[must_use]
+    pub fn end_of_acts_on_held(&self, id: u64, snapshot: Option<&Snapshot>, now: Time) -> Option<Time> {
+        let holds = self.memory.all_holds();
+        let target = &holds.get(&id)?.target;
+        let loads = |act: &Act, module: &Module| {
+            act.steps.iter().any(|step| match step {
+                // modprobe loads what it needs as well.
+                Step::LoadModule { module: loaded, .. } => {
+                    let facts = snapshot.and_then(|snapshot| snapshot.modules.get(loaded));
+                    loaded == module || facts.is_some_and(|facts| facts.needs.contains(module))
+                }
+                _ => false,
+            })
+        };
+        let on_it = |acting: &&Acting| match target {
+            Target::All => true,
+            Target::Device(address) => acting.act.functions.contains(address),
+            Target::Module(module) => loads(&acting.act, module),
+            Target::Entry(name) => {
+                let meant = snapshot.and_then(|snapshot| self.meant(snapshot, target)).unwrap_or_default();
+                let of_it = |unit: &Unit| matches!(unit, Unit::Entry(unit) if entry_of(unit) == name);
+                acting.units.iter().any(of_it) || !acting.act.functions.is_disjoint(&meant.devices)
+            }
+        };
+        let in_time = self.memory.acting.values().filter(|acting| now < acting.deadline);
+        in_time.filter(on_it).map(|acting| acting.deadline).max()
+    }
+
     /// What an act is charged to.
     fn units(&self, act: &Act, found: &Resolution) -> BTreeSet<Unit> {
         let unit = |step: &Step| match step {
             Step::LoadModule { .. } => loaded(step),
-            Step::Pin { target, .. } | Step::Unbind { target, .. } | Step::Probe { target, .. } => {
-                self.unit_name(*found.owner.get(&target.address)?, target.address).map(Unit::Entry)
+            _ => {
+                let address = step.target()?.address;
+                self.unit_name(*found.owner.get(&address)?, address).map(Unit::Entry)
             }
         };
         act.steps.iter().filter_map(unit).collect()
@@ -127,7 +179,7 @@ impl Keeper {
 fn loaded(step: &Step) -> Option<Unit> {
     match step {
         Step::LoadModule { module, .. } => Some(Unit::Module(module.clone())),
-        Step::Pin { .. } | Step::Unbind { .. } | Step::Probe { .. } => None,
+        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Keeper, Pass};
+use crate::model::concern::Concern;
 use crate::model::desired::Entry;
 use crate::model::drift::Drift;
 use crate::model::guard::{self, Question, Verdict};
@@ -10,6 +11,7 @@ use crate::model::memory::Unit;
 use crate::model::pace::Wait;
 use crate::model::pci::{Address, Driver};
 use crate::model::plan::{About, Act, Guard, Held, Key, Plan, Step, Target};
+use crate::model::preflight::blockers::blockers;
 use crate::model::snapshot::Fact;
 use crate::model::state::State;
 use crate::model::time::Time;
@@ -34,6 +36,7 @@ impl Keeper {
         for party in parties(pass) {
             self.decide_party(pass, &party, &mut plan);
         }
+        self.decide_releases(pass, &mut plan);
         self.decide_modules(pass, &mut plan);
         plan.held.sort_by(|a, b| a.about.cmp(&b.about));
         plan
@@ -92,6 +95,14 @@ impl Keeper {
         let allow = entry.map_or(&none, |entry| &entry.allow);
         let Some(drift) = pass.drifts.get(&address) else { return Verdict::Free };
         let index = pass.found.owner.get(&address).copied();
+        let unit = index.and_then(|index| self.unit_name(index, address));
+        let name = entry.map(|entry| entry.name.as_str());
+        if let Some((id, hold)) = self.memory.hold_on_device(address, name, unit.as_deref()) {
+            return Verdict::Held(Guard::Hold, hold.reason(id));
+        }
+        if let Some(reason) = self.perhaps_released(pass, address, drift) {
+            return Verdict::Held(Guard::Unreadable, reason);
+        }
         if let Some(found) = index.and_then(|index| pass.found.entries.get(index))
             && found.together
             && let Some(fault) = &found.fault
@@ -107,7 +118,27 @@ impl Keeper {
                 return Verdict::Held(Guard::Unreadable, why.to_owned());
             }
         }
+        // Whether it is open still shows in its driver's reference count: when that changes it is looked at.
+        let looked = pass.snapshot.functions.get(&address).is_some_and(|function| function.look.is_some());
+        if matches!(drift, Drift::Pin(_))
+            && !looked
+            && let Some(holder) = self.memory.open.get(&address).and_then(|holders| holders.first())
+        {
+            return Verdict::Held(Guard::InUse, holder.to_string());
+        }
         guard::verdict(Question { snapshot: pass.snapshot, found: &pass.found, allow, before_load }, address, drift)
+    }
+
+    /// Why a device on a host driver may be there because it was released, if nobody can tell. One that
+    /// was on VFIO in this boot was not.
+    fn perhaps_released(&self, pass: &Pass<'_>, address: Address, drift: &Drift) -> Option<String> {
+        let unsure = self.memory.unsure.as_ref().filter(|unsure| !unsure.asked.contains(&address))?;
+        let Drift::WrongDriver(driver) = drift else { return None };
+        let object = pass.snapshot.functions.get(&address)?.card.object;
+        let was_on_vfio = self.memory.on_vfio.get(&address) == Some(&object);
+        (!was_on_vfio && !pass.snapshot.is_vfio(driver)).then(|| {
+            format!("whether it is released or on hold is not known: {}; repair or adopt it, or reload", unsure.why)
+        })
     }
 
     fn entry_of(&self, pass: &Pass<'_>, address: Address) -> Option<&Entry> {
@@ -116,16 +147,25 @@ impl Keeper {
 
     /// Why no repair can help a device, if none can.
     pub(super) fn blocked(&self, pass: &Pass<'_>, address: Address) -> Option<String> {
-        let function = pass.snapshot.functions.get(&address)?;
-        if function.group.is_absent() {
-            return Some(
-                "it has no IOMMU group: the IOMMU is off in firmware or on the kernel command line, \
-                 or its driver is not loaded"
-                    .to_owned(),
-            );
-        }
         let driver = self.wanted(*pass.found.owner.get(&address)?, address, pass.snapshot);
+        if let Some(finding) = blockers(pass.snapshot, address, &driver).first() {
+            return Some(format!("{}: {}", finding.code, finding.why));
+        }
+        if let Some(concern) = self.concern(pass, address, false) {
+            return Some(concern.to_string());
+        }
         self.hopeless(pass, &driver.module())
+    }
+
+    /// What the last check found that keeps a function from a virtual machine; with `bound`, also
+    /// what a new binding may lift.
+    pub(super) fn concern(&self, pass: &Pass<'_>, address: Address, bound: bool) -> Option<&Concern> {
+        let object = pass.snapshot.functions.get(&address)?.card.object;
+        let concerns = &self.memory.concerns;
+        // A module that is kept has a state of its own, newer than any check.
+        let keeps = |name: &str| pass.snapshot.modules.keys().any(|module| module.as_str() == name);
+        let unloaded = concerns.unloaded().filter(|_| bound && !keeps("vfio_iommu_type1"));
+        concerns.blocker(address, object, bound).or(unloaded)
     }
 
     /// The driver whose module a party waits for.
@@ -138,7 +178,7 @@ impl Keeper {
     }
 
     /// Why this must wait although no guard holds it: something under way, back-off, the breaker.
-    fn must_wait(&self, pass: &Pass<'_>, party: &Party, now: Time) -> Option<(String, Option<Time>)> {
+    pub(super) fn must_wait(&self, pass: &Pass<'_>, party: &Party, now: Time) -> Option<(String, Option<Time>)> {
         let involved = involved(pass, party);
         if let Some(acting) = involved.iter().find_map(|address| self.memory.acting_on(*address)) {
             return Some((format!("a write is under way since {}", acting.since), None));
@@ -151,7 +191,7 @@ impl Keeper {
             let name = self.unit_name(*pass.found.owner.get(address)?, *address)?;
             self.memory.pace.get(&Unit::Entry(name))?.wait(now)
         });
-        if let Some(wait) = waits.max_by_key(until) {
+        if let Some(wait) = waits.max_by_key(Wait::until) {
             return Some(match wait {
                 Wait::Backoff(until) => ("the last repair did not help".to_owned(), Some(until)),
                 Wait::Breaker(until) => ("somebody undoes it again and again".to_owned(), Some(until)),
@@ -192,18 +232,12 @@ impl Keeper {
 }
 
 /// What a party's actor is known by.
-fn key(pass: &Pass<'_>, party: &Party) -> Key {
+pub(super) fn key(pass: &Pass<'_>, party: &Party) -> Key {
     let groups = party.iter().filter_map(|address| pass.snapshot.functions.get(address)?.group.is().copied());
     match (groups.min(), party.first()) {
         (Some(number), _) => Key::Group(number),
         (None, Some(first)) => Key::Device(*first),
         (None, None) => Key::Modules,
-    }
-}
-
-fn until(wait: &Wait) -> Time {
-    match wait {
-        Wait::Backoff(until) | Wait::Breaker(until) => *until,
     }
 }
 
@@ -214,7 +248,7 @@ fn hold_the_others(party: &Party, plan: &mut Plan, from: usize) {
         .iter()
         .filter_map(|held| match held.about {
             About::Device(address) => Some(address),
-            About::Module(_) | About::Entry(_) => None,
+            About::Module(_) | About::Entry(_) | About::Host => None,
         })
         .collect();
     for address in party.difference(&held) {
@@ -225,7 +259,7 @@ fn hold_the_others(party: &Party, plan: &mut Plan, from: usize) {
 }
 
 /// Every function that a lock of the party's may concern: its members, and their groups'.
-fn involved(pass: &Pass<'_>, party: &Party) -> BTreeSet<Address> {
+pub(super) fn involved(pass: &Pass<'_>, party: &Party) -> BTreeSet<Address> {
     let mut all = party.clone();
     for address in party {
         if let Some((_, group)) = pass.snapshot.group_of(*address) {

@@ -24,6 +24,7 @@ impl Keeper {
         self.learn_open(&pass);
         let lost = self.learn_modules(&pass, noticed);
         self.learn_entries(&pass, noticed, &lost);
+        self.learn_releases(&pass);
         self.learn_inherited(&pass);
         self.forget_paces(&pass);
         pass
@@ -50,13 +51,22 @@ impl Keeper {
             }
             self.memory.vfio_seen = true;
             let object = function.card.object;
+            let wanted = found.owner.get(address).and_then(|index| self.desired.entries.get(*index));
+            let wanted = wanted.map(|entry| &entry.driver);
             let first_sight = self.memory.on_vfio.insert(*address, object) != Some(object);
             if let Some(adopted) = self.memory.adopted.get_mut(address).filter(|adopted| adopted.object == object) {
                 if adopted.pin.unreadable().is_some() {
                     adopted.pin.clone_from(&function.pin);
                 }
+                // The file may have changed while nobody ran: the settings before are not known.
+                match (&adopted.wanted, wanted) {
+                    (Some(then), Some(now)) if then != now => drop(self.memory.adopted.remove(address)),
+                    (None, Some(now)) => adopted.wanted = Some(now.clone()),
+                    _ => {}
+                }
             } else if first_sight && !self.has_kept(found, *address) {
-                let adopted = Adopted { object, driver: driver.clone(), pin: function.pin.clone() };
+                let (driver, pin) = (driver.clone(), function.pin.clone());
+                let adopted = Adopted { object, driver, pin, wanted: wanted.cloned() };
                 self.memory.adopted.insert(*address, adopted);
             }
         }
@@ -69,7 +79,9 @@ impl Keeper {
     /// Whether vfiod has had this function's entry as declared before: then what the function is
     /// on now is no first sight, even when the device object is new.
     fn has_kept(&self, found: &Resolution, address: Address) -> bool {
-        let unit = found.owner.get(&address).and_then(|index| self.unit_name(*index, address));
+        // Also while its serial number is still to be read.
+        let faulty = || found.faults.get(&address).map(|(index, _)| index);
+        let unit = found.owner.get(&address).or_else(faulty).and_then(|index| self.unit_name(*index, address));
         unit.is_some_and(|name| self.memory.kept.contains(&name))
     }
 
@@ -141,6 +153,7 @@ impl Keeper {
             let pace = self.memory.pace.entry(Unit::Module(root.clone())).or_default();
             pace.lose(noticed, &self.policy.breaker);
         }
+        self.learn_unloads(pass, noticed, &lost);
         lost.append(&mut unknown);
         lost
     }
@@ -169,14 +182,18 @@ impl Keeper {
         let now = pass.snapshot.taken;
         let (Some(entry), Some(first)) = (self.desired.entries.get(index), devices.first()) else { return };
         let Some(name) = self.unit_name(index, *first) else { return };
+        if pass.found.released.contains(first) {
+            return;
+        }
         let drifts = || devices.iter().filter_map(|address| Some((*address, pass.drifts.get(address)?)));
         if drifts().next().is_some() {
             // A device that fell with its module, or that was never as declared, is no incident.
-            let fell = drifts().all(|(address, drift)| {
-                let function = pass.snapshot.functions.get(&address);
-                let wanted = function.map(|f| crate::model::resolve::wanted_driver(entry, &f.card, pass.snapshot));
-                *drift == Drift::Unbound && wanted.is_some_and(|driver| lost.contains(&driver.module()))
-            });
+            let with = |address: Address, drift: &Drift| {
+                let function = pass.snapshot.functions.get(&address).filter(|_| *drift == Drift::Unbound)?;
+                let wanted = crate::model::resolve::wanted_driver(entry, function, pass.snapshot);
+                Some(wanted.module()).filter(|module| lost.contains(module))
+            };
+            let fell = drifts().all(|(address, drift)| with(address, drift).is_some());
             let known = self.memory.kept.contains(&name);
             let pace = self.memory.pace.entry(Unit::Entry(name)).or_default();
             pace.judge(false, now, &self.policy.backoff, &self.policy.breaker);
@@ -184,6 +201,11 @@ impl Keeper {
                 pace.lost.get_or_insert(noticed);
             } else {
                 pace.lose(noticed, &self.policy.breaker);
+            }
+            let since = pace.lost.unwrap_or(noticed);
+            let falls: Vec<_> = drifts().map(|(address, drift)| (address, with(address, drift), drift)).collect();
+            for (address, with, drift) in falls.into_iter().filter(|_| known) {
+                self.learn_fall(address, since, with.as_ref(), drift);
             }
         } else if is_whole(devices, pass) {
             if !self.memory.kept.contains(&name) {

@@ -2,25 +2,35 @@
 //!
 //! * [`pass`]: what one snapshot means beside the configuration
 //! * [`learn`]: what is remembered of it: losses, what was found at first sight; [`acts`]: of acts
+//! * [`blame`]: who did it
 //! * [`decide`]: the plan for devices, and [`modules`] for modules
-//! * [`standing`]: the public picture
+//! * [`requests`]: what persons ask for; [`release`]: the plan for what is given back
+//! * [`standing`]: how things stand after it, and [`portrait`]: the public picture
 
 mod acts;
+mod blame;
 mod decide;
 mod learn;
 mod modules;
 mod pass;
+mod portrait;
+mod release;
+mod requests;
 mod standing;
 
 pub use pass::Pass;
+pub use portrait::{Frame, group_view};
+pub use requests::Meant;
+pub use standing::GIVEN_BACK;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::desired::Desired;
+use super::desired::{Desired, Entry};
 use super::memory::{Memory, Unit};
-use super::pace::Pace;
 use super::pci::{Address, Driver};
 use super::policy::Policy;
+use super::snapshot::Snapshot;
+use super::state::State;
 use super::time::Time;
 
 /// What is asked, how it is paced, and what is remembered. Only the loop owns it.
@@ -53,6 +63,14 @@ impl Keeper {
         pass.found.owner.contains_key(&address) || pass.found.faults.contains_key(&address)
     }
 
+    /// The declared functions that are there and not released, each with its device object.
+    #[must_use]
+    pub fn kept_objects(&self, snapshot: &Snapshot) -> BTreeMap<Address, u64> {
+        let pass = self.pass(snapshot);
+        let kept = pass.found.owner.keys().filter(|address| !pass.found.released.contains(address));
+        kept.filter_map(|address| Some((*address, snapshot.functions.get(address)?.card.object))).collect()
+    }
+
     /// Declared functions that somebody may have opened or closed: their driver's reference count
     /// is not what it was when holders were last looked for. With `all`, also where no count tells.
     #[must_use]
@@ -76,6 +94,20 @@ impl Keeper {
         on_vfio.copied().collect()
     }
 
+    /// Functions that are not known to be the declared ones, because their serial number was not read
+    /// yet. With `all` also where that was tried.
+    #[must_use]
+    pub fn unread_serials(&self, pass: &Pass<'_>, all: bool) -> BTreeSet<Address> {
+        let unclear = pass.found.faults.iter().filter(|(_, (_, fault))| fault.state == State::Held);
+        let unread = unclear.filter(|(address, (index, _))| {
+            let serial = pass.snapshot.functions.get(address).map(|function| &function.card.serial);
+            self.desired.entries.get(*index).is_some_and(|entry| entry.identity.serial.is_some())
+                && serial.is_some_and(|serial| serial.is_not_looked() || all && serial.unreadable().is_some())
+                && self.memory.acting_on(**address).is_none()
+        });
+        unread.map(|(address, _)| *address).collect()
+    }
+
     /// What a function's losses and repairs are counted for: its entry, or, where the functions of
     /// an entry do not move together (VFs), itself.
     pub(super) fn unit_name(&self, index: usize, address: Address) -> Option<String> {
@@ -88,11 +120,10 @@ impl Keeper {
     pub fn change(&mut self, desired: Desired, policy: Policy) {
         let old = std::mem::replace(&mut self.desired, desired);
         self.policy = policy;
-        let same = |name: &str| {
-            let name = entry_of(name);
-            let entry = self.desired.entries.iter().find(|entry| entry.name == name);
-            entry.is_some() && entry == old.entries.iter().find(|entry| entry.name == name)
-        };
+        let before: BTreeMap<&str, &Entry> = old.entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
+        let stays = self.desired.entries.iter().filter(|entry| before.get(entry.name.as_str()) == Some(entry));
+        let stays: BTreeSet<&str> = stays.map(|entry| entry.name.as_str()).collect();
+        let same = |name: &str| stays.contains(entry_of(name));
         self.memory.kept.retain(|name| same(name));
         self.memory.pace.retain(|unit, _| !matches!(unit, Unit::Entry(name) if !same(name)));
         self.forgive();
@@ -102,7 +133,7 @@ impl Keeper {
     pub fn forgive(&mut self) {
         self.memory.refused.clear();
         for pace in self.memory.pace.values_mut() {
-            *pace = Pace { lost: pace.lost, ..Pace::default() };
+            pace.forgive();
         }
     }
 
@@ -112,7 +143,7 @@ impl Keeper {
     #[must_use]
     pub fn next_wake(&self, taken: Time) -> Option<Time> {
         let paces = self.memory.pace.values().flat_map(|pace| pace.wakes(&self.policy.breaker));
-        let deadlines = self.memory.acting.values().map(|acting| acting.deadline);
+        let deadlines = self.memory.acting.values().map(|acting| acting.deadline).chain(self.left(taken));
         paces.chain(deadlines).filter(|wake| taken < *wake).min()
     }
 }

@@ -1,8 +1,9 @@
 //! The plan for modules: what is missing, what a load would bind besides, what forbids it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Keeper, Pass};
+use crate::model::desired::Keep;
 use crate::model::guard::{self, Verdict};
 use crate::model::memory::Unit;
 use crate::model::module::{ModuleFacts, ModuleState};
@@ -21,7 +22,10 @@ impl Keeper {
             }
             match self.cannot_load(pass, module, facts) {
                 Some((guard, reason)) => hold(plan, module, guard, reason),
-                None => missing.push((module, facts)),
+                None => match self.useless(pass, module) {
+                    Some(reason) => hold(plan, module, None, reason),
+                    None => missing.push((module, facts)),
+                },
             }
         }
         // Loading one brings what it needs; so only those that no other missing one needs.
@@ -37,6 +41,9 @@ impl Keeper {
     fn cannot_load(&self, pass: &Pass<'_>, module: &Module, facts: &ModuleFacts) -> Option<(Option<Guard>, String)> {
         if let Some(reason) = self.hopeless(pass, module) {
             return Some((None, reason));
+        }
+        if let Some((id, hold)) = self.memory.hold_on_module(module) {
+            return Some((Some(Guard::Hold), hold.reason(id)));
         }
         let needs = facts.needs.iter().filter_map(|need| Some((need, pass.snapshot.modules.get(need)?)));
         let mut all = std::iter::once((module, facts)).chain(needs);
@@ -60,6 +67,20 @@ impl Keeper {
         };
         let need = |need| why(need).map(|why| format!("it needs another: {why}"));
         why(module).or_else(|| facts.needs.iter().find_map(need))
+    }
+
+    /// Why nothing could use a module, if so: whatever needs it cannot be had. What no other module
+    /// needs stands on its own, and so does what the configuration lists.
+    fn useless(&self, pass: &Pass<'_>, module: &Module) -> Option<String> {
+        let listed = |module: &Module| matches!(&self.desired.modules, Keep::List(listed) if listed.contains(module));
+        let alone = |module: &Module| listed(module) || users(pass, module).is_empty();
+        if alone(module) {
+            return None;
+        }
+        // Needs are told in full, so whatever all this is for is among the users.
+        let asked = users(pass, module).into_iter().filter(|user| alone(user));
+        let hopeless: Option<Vec<String>> = asked.map(|user| self.hopeless(pass, user)).collect();
+        Some(format!("nothing that needs it can be loaded: {}", hopeless?.first()?))
     }
 
     fn decide_load(&self, pass: &Pass<'_>, module: &Module, facts: &ModuleFacts, plan: &mut Plan) {
@@ -86,9 +107,10 @@ impl Keeper {
             .collect();
         let Some(Binds { all: binds, undeclared }) = self.what_it_binds(pass, module, &coming, plan) else { return };
         // Another act may be at work on what the kernel is about to bind.
-        let planned = |address| plan.acts.iter().any(|act| act.key != Key::Modules && act.functions.contains(&address));
-        let busy = binds.iter().map(|target| target.address);
-        let busy = busy.into_iter().find(|address| self.memory.acting_on(*address).is_some() || planned(*address));
+        let others = plan.acts.iter().filter(|act| act.key != Key::Modules);
+        let planned: BTreeSet<Address> = others.flat_map(|act| act.functions.iter().copied()).collect();
+        let mut busy = binds.iter().map(|target| target.address);
+        let busy = busy.find(|address| self.memory.acting_on(*address).is_some() || planned.contains(address));
         if let Some(address) = busy {
             return hold(plan, module, None, format!("it would bind {address}, which is being worked on"));
         }
@@ -148,13 +170,15 @@ impl Keeper {
             }
         };
         let (mut binds, mut held) = (Binds::default(), false);
+        // Gathered once: thousands may be pinned, and as many held.
+        let guarded: BTreeMap<Address, Verdict> = plan.held.iter().filter_map(guarded).collect();
         for (address, driver) in pinned.iter().filter(|(_, driver)| coming.contains(&driver.module())) {
             let Some(function) = pass.snapshot.functions.get(address) else { continue };
             let verdict = match &function.driver {
                 // Bound meanwhile: the load changes nothing for it.
                 Fact::Is(_) => continue,
                 Fact::Unreadable(why) => Verdict::Held(Guard::Unreadable, why.clone()),
-                Fact::Absent => self.pinned_verdict(pass, *address, plan),
+                Fact::Absent => self.pinned_verdict(pass, *address, plan, &guarded),
             };
             match verdict {
                 Verdict::Free => {
@@ -176,28 +200,50 @@ impl Keeper {
         (!held).then_some(binds)
     }
 
-    fn pinned_verdict(&self, pass: &Pass<'_>, address: Address, plan: &Plan) -> Verdict {
+    fn pinned_verdict(
+        &self,
+        pass: &Pass<'_>,
+        address: Address,
+        plan: &Plan,
+        guarded: &BTreeMap<Address, Verdict>,
+    ) -> Verdict {
         if let Some((_, fault)) = pass.found.faults.get(&address) {
             return Verdict::Held(Guard::IdentityMismatch, fault.reason.clone());
         }
+        if pass.found.released.contains(&address) {
+            return Verdict::Held(Guard::Hold, "it is released".to_owned());
+        }
         if !pass.found.owner.contains_key(&address) {
+            if let Some((id, hold)) = self.memory.hold_on_device(address, None, None) {
+                return Verdict::Held(Guard::Hold, hold.reason(id));
+            }
             let was_on_vfio = self.memory.on_vfio.contains_key(&address);
             return guard::pinned_verdict(pass.snapshot, address, was_on_vfio);
         }
         // Declared: what its party may do was decided already.
-        let about = About::Device(address);
         if plan.look.contains(&address) {
             return Verdict::LookFirst;
         }
-        match plan.held.iter().find(|held| held.about == about && held.guard.is_some()) {
-            Some(Held { guard: Some(guard), reason, .. }) => Verdict::Held(*guard, reason.clone()),
-            _ => Verdict::Free,
-        }
+        guarded.get(&address).cloned().unwrap_or(Verdict::Free)
     }
+}
+
+/// The modules that need one, by way of others too.
+fn users<'p>(pass: &Pass<'p>, module: &Module) -> Vec<&'p Module> {
+    let needing = pass.snapshot.modules.iter().filter(|(_, facts)| facts.needs.contains(module));
+    needing.map(|(user, _)| user).collect()
 }
 
 /// VFIO's modules that are no drivers of devices: loading them binds nothing.
 const BINDS_NOTHING: [&str; 6] = ["iommufd", "irqbypass", "vfio", "vfio_iommu_type1", "vfio_pci_core", "vfio_virqfd"];
+
+/// The device that is held by a guard, and how.
+fn guarded(held: &Held) -> Option<(Address, Verdict)> {
+    match (&held.about, held.guard) {
+        (About::Device(address), Some(guard)) => Some((*address, Verdict::Held(guard, held.reason.clone()))),
+        _ => None,
+    }
+}
 
 /// What the kernel will bind by itself.
 #[derive(Default)]

@@ -34,9 +34,14 @@ impl Keeper {
         self.lay(snapshot, resolve(&self.desired, snapshot))
     }
 
-    pub(super) fn lay<'a>(&self, snapshot: &'a Snapshot, found: Resolution) -> Pass<'a> {
+    pub(super) fn lay<'a>(&self, snapshot: &'a Snapshot, mut found: Resolution) -> Pass<'a> {
         let mut drifts = BTreeMap::new();
         for (address, index) in &found.owner {
+            // What a person has had given back is as it should be, wherever it is.
+            if self.is_released(*index, *address) {
+                found.released.insert(*address);
+                continue;
+            }
             let Some(function) = snapshot.functions.get(address) else { continue };
             let wanted = self.wanted(*index, *address, snapshot);
             let adopted = self.memory.adopted.get(address);
@@ -50,7 +55,7 @@ impl Keeper {
     /// The driver that an entry wants for a function.
     pub(super) fn wanted(&self, entry: usize, address: Address, snapshot: &Snapshot) -> Driver {
         match (self.desired.entries.get(entry), snapshot.functions.get(&address)) {
-            (Some(entry), Some(function)) => wanted_driver(entry, &function.card, snapshot),
+            (Some(entry), Some(function)) => wanted_driver(entry, function, snapshot),
             _ => Driver::vfio_pci(),
         }
     }

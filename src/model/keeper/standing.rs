@@ -1,15 +1,25 @@
 //! The public picture of a pass: one word and a reason for each thing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::wanted_name;
 use super::{Keeper, Pass};
+use crate::model::cause::Unload;
+use crate::model::guard::{self, Question};
 use crate::model::memory::Unit;
+use crate::model::module::{ModuleFacts, ModuleState};
 use crate::model::pace::Pace;
 use crate::model::pci::{Address, Driver, Module};
 use crate::model::plan::{About, Held, Plan};
+use crate::model::preflight::blockers::blockers;
+use crate::model::preflight::code::Code;
+use crate::model::remedy::remedy;
 use crate::model::state::{Health, State};
 use crate::model::status::{DeviceStatus, ModuleStatus, Standing, Status};
+
+/// How the reason begins of what is released and has been given back; the command line knows by it
+/// whether a release has come about.
+pub const GIVEN_BACK: &str = "given back to the host";
 
 impl Keeper {
     /// How everything stands after a pass and its plan.
@@ -23,6 +33,7 @@ impl Keeper {
             let mut worst: Option<Standing> = found.fault.as_ref().map(|fault| Standing {
                 state: fault.state,
                 reason: fault.reason.clone(),
+                remedy: remedy(fault.state, None).to_owned(),
                 lost: None,
                 not_before: None,
             });
@@ -41,6 +52,7 @@ impl Keeper {
                     driver: function.driver.is().cloned(),
                     wanted,
                     group: function.group.is().copied(),
+                    last_cause: self.memory.falls.get(address).cloned(),
                 };
                 devices.insert(*address, status);
             }
@@ -65,6 +77,8 @@ impl Keeper {
                     failures: pace.map_or(0, |pace| pace.failures),
                     lost: pace.and_then(|pace| pace.lost),
                     not_before: held.and_then(|held| held.not_before),
+                    last_unload: self.last_unload(module, facts),
+                    leaving: self.is_leaving(module, pass.snapshot.taken),
                 };
                 (module.clone(), status)
             })
@@ -77,6 +91,13 @@ impl Keeper {
         Status { health, entries, devices, modules }
     }
 
+    /// The last unload; while a module is on its way out, the one before is not meant.
+    fn last_unload(&self, module: &Module, facts: &ModuleFacts) -> Option<Unload> {
+        let unload = self.memory.unloads.get(module)?;
+        let explained = facts.state != ModuleState::Unloading || self.memory.gone.contains(module);
+        explained.then(|| unload.clone())
+    }
+
     fn fought_with(&self, pass: &Pass<'_>, module: &Module) -> Option<Module> {
         let needs_it = |other: &&Module| pass.snapshot.modules.get(*other).is_some_and(|f| f.needs.contains(module));
         let fought = self.memory.pace.iter().filter(|(_, pace)| pace.open.is_some());
@@ -85,6 +106,35 @@ impl Keeper {
             Unit::Entry(_) => None,
         });
         modules.into_iter().find(needs_it).cloned()
+    }
+
+    /// Who keeps the group of a device from being opened although the device is bound.
+    fn shared(&self, pass: &Pass<'_>, address: Address) -> Option<String> {
+        let none = BTreeSet::new();
+        let ask = Question { snapshot: pass.snapshot, found: &pass.found, allow: &none, before_load: false };
+        guard::shared(ask, address)
+    }
+
+    /// Why a device that is bound as declared cannot be opened.
+    fn unassignable(&self, pass: &Pass<'_>, address: Address, wanted: &Driver) -> Option<String> {
+        if let Some(finding) = blockers(pass.snapshot, address, wanted).first() {
+            return Some(format!("{}: {}", finding.code, finding.why));
+        }
+        let shared = self.shared(pass, address).map(|why| format!("{}: {why}", Code::GroupShared));
+        shared.or_else(|| self.concern(pass, address, true).map(ToString::to_string))
+    }
+
+    /// What became of a released device, in a sentence.
+    fn how_released(&self, pass: &Pass<'_>, address: Address, held: &BTreeMap<&About, &Held>) -> String {
+        let driver = pass.snapshot.functions.get(&address).and_then(|function| function.driver.is());
+        let on = driver.map_or_else(|| "without a driver".to_owned(), |driver| format!("on {driver}"));
+        if let Some(held) = held.get(&About::Device(address)) {
+            return format!("it is {on}, not given back yet: {}", held.reason);
+        }
+        if self.memory.acting_on(address).is_some() || self.is_being_given_back(pass, address) {
+            return format!("it is {on}, being given back");
+        }
+        format!("{GIVEN_BACK}, {on}")
     }
 
     fn stand(
@@ -97,11 +147,20 @@ impl Keeper {
     ) -> Standing {
         let now = pass.snapshot.taken;
         let lost = pace.and_then(|pace| pace.lost);
-        let say = |state, reason: String| Standing { state, reason, lost, not_before: None };
+        let say_guarded = |state, guard, reason: String| {
+            let remedy = remedy(state, guard).to_owned();
+            Standing { state, reason, remedy, lost, not_before: None }
+        };
+        let say = |state, reason: String| say_guarded(state, None, reason);
         let acting = self.memory.acting_on(address);
+        if pass.found.released.contains(&address) {
+            return Standing { lost: None, ..say(State::Released, self.how_released(pass, address, held)) };
+        }
         if let Some(acting) = acting.filter(|acting| acting.deadline <= now) {
-            let secs = now.since(acting.since).as_secs();
-            return say(State::Stuck, format!("a write has not returned for {secs} s; nothing else is written to it"));
+            // Without a number that grows: it would be another reason at every pass.
+            let why =
+                format!("a write begun at {} has not returned in time; nothing else is written to it", acting.since);
+            return say(State::Stuck, why);
         }
         let module = Unit::Module(wanted.module());
         let fights = [pace, self.memory.pace.get(&module)];
@@ -118,12 +177,16 @@ impl Keeper {
         let about = About::Device(address);
         let held = held.get(&about);
         if let Some(Held { guard: Some(guard), reason, .. }) = held {
-            return say(State::Held, format!("{guard}: {reason}"));
+            return say_guarded(State::Held, Some(*guard), format!("{guard}: {reason}"));
         }
         let Some(drift) = pass.drifts.get(&address) else {
             return match self.memory.open.get(&address).and_then(|holders| holders.first()) {
                 Some(holder) => say(State::Assigned, holder.to_string()),
-                None => say(State::Ready, String::new()),
+                // Bound as declared, and nobody will ever open it; or not as things are.
+                None => match self.unassignable(pass, address, wanted) {
+                    Some(why) => say(State::Blocked, why),
+                    None => say(State::Ready, String::new()),
+                },
             };
         };
         if let Some(reason) = self.blocked(pass, address) {

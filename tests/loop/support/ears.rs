@@ -2,27 +2,37 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 use vfiod::model::event::Event;
-use vfiod::model::memory::Memory;
+use vfiod::model::history::Line;
+use vfiod::model::memory::{Lasting, Memory};
 use vfiod::model::pci::Address;
+use vfiod::model::picture::{Counters, Picture};
 use vfiod::model::plan::Key;
 use vfiod::model::policy::Mode;
 use vfiod::service::notify::Notify;
+use vfiod::service::show::Show;
 use vfiod::service::store::Store;
 use vfiod::service::tell::{Tell, Told};
 
 /// One thing that was told.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "a test has a few")]
 pub enum Said {
     Started(String, Mode),
     Stopped(usize),
     Reloaded(usize),
     ReloadFailed(String),
     Trouble(String),
+    Unchecked(String),
     Adopted(Key),
     AlsoBinds(Address, String),
+    Hold(u64),
+    HoldOver(u64, String),
+    Bus(vfiod::bus::serve::Word),
+    Unwitnessed(String),
     Event(Event),
 }
 
@@ -37,10 +47,37 @@ impl Tell for Ear {
             Told::Reloaded { entries } => Said::Reloaded(entries),
             Told::ReloadFailed { why } => Said::ReloadFailed(why),
             Told::StateTrouble { why } => Said::Trouble(why),
+            Told::Unchecked { why } => Said::Unchecked(why),
             Told::Adopted { acting } => Said::Adopted(acting.act.key),
+            Told::Unwitnessed { why } => Said::Unwitnessed(why),
             Told::AlsoBinds { address, driver } => Said::AlsoBinds(address, driver.to_owned()),
+            Told::Hold { id, .. } => Said::Hold(id),
+            Told::HoldOver { id, how, .. } => Said::HoldOver(id, how.to_owned()),
+            Told::Bus(word) => Said::Bus(word.clone()),
             Told::Event(event) => Said::Event(event.clone()),
         });
+    }
+}
+
+/// What the bus would show.
+#[derive(Debug, Clone, Default)]
+pub struct Screen {
+    pub pictures: Rc<RefCell<Vec<Arc<Picture>>>>,
+    pub counters: Rc<Cell<Counters>>,
+    pub transitions: Rc<RefCell<Vec<Event>>>,
+}
+
+impl Show for Screen {
+    fn picture(&mut self, picture: &Arc<Picture>) {
+        self.pictures.borrow_mut().push(Arc::clone(picture));
+    }
+
+    fn counters(&mut self, counters: Counters) {
+        self.counters.set(counters);
+    }
+
+    fn transitions(&mut self, events: &[Event]) {
+        self.transitions.borrow_mut().extend_from_slice(events);
     }
 }
 
@@ -49,24 +86,32 @@ impl Tell for Ear {
 pub struct Shelf {
     pub text: Rc<RefCell<String>>,
     pub writes: Rc<Cell<usize>>,
+    pub lines: Rc<RefCell<Vec<Line>>>,
 }
 
 impl Store for Shelf {
     fn load(&mut self) -> (Memory, Vec<String>) {
         let text = self.text.borrow();
-        match text.is_empty() {
-            true => (Memory::default(), Vec::new()),
-            false => (serde_json::from_str(&text).expect("what was saved"), Vec::new()),
+        if text.is_empty() {
+            return (Memory::default(), Vec::new());
         }
+        let (memory, lasting) = serde_json::from_str::<(Memory, Lasting)>(&text).expect("what was saved");
+        (Memory { lasting, ..memory }, Vec::new())
     }
 
     fn save(&mut self, memory: &Memory, events: &[Event]) -> Vec<String> {
-        let text = serde_json::to_string(memory).expect("memory as text");
+        let text = serde_json::to_string(&(memory, &memory.lasting)).expect("memory as text");
+        self.lines.borrow_mut().extend(events.iter().map(|event| Line::of(event, 0)));
         if *self.text.borrow() != text || !events.is_empty() {
             self.writes.set(self.writes.get() + 1);
             *self.text.borrow_mut() = text;
         }
         Vec::new()
+    }
+
+    fn history(&mut self, most: usize) -> Result<Vec<Line>, String> {
+        let lines = self.lines.borrow();
+        Ok(lines[lines.len().saturating_sub(most)..].to_vec())
     }
 }
 

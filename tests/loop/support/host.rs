@@ -1,11 +1,14 @@
 //! One run's view of the machine: the `Host` that the loop gets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use vfiod::host::port::{Closer, Found, Host, Inherited, Scope, Sign};
-use vfiod::host::sim;
+use vfiod::host::port::{Checking, Closer, Found, Host, Inherited, Scope, Sign, Witnessed};
+use vfiod::host::sim::{self, Kernel};
+use vfiod::model::pci::Ids;
+use vfiod::model::picture::{Clock, Iommu};
 use vfiod::model::plan::Act;
+use vfiod::model::preflight::report::{Predicted, Report, Role, Verdict};
 use vfiod::model::snapshot::{Fact, Snapshot};
 use vfiod::model::time::Time;
 
@@ -25,6 +28,38 @@ impl View {
 impl Host for View {
     fn now(&self) -> Time {
         self.0.now()
+    }
+
+    fn clock(&self) -> Clock {
+        // Two clocks are read for it, one after the other: it is never quite the same.
+        let jitter = self.0.jitter.replace((self.0.jitter.get() + 7) % 50);
+        Clock { boot_usec: self.0.boot_usec.get() + jitter }
+    }
+
+    fn iommu(&self) -> Iommu {
+        Iommu { kinds: vec!["intel".to_owned()], groups: 20 }
+    }
+
+    fn names(&mut self, ids: &[Ids]) -> BTreeMap<Ids, String> {
+        ids.iter().map(|ids| (*ids, format!("Device {ids}"))).collect()
+    }
+
+    fn check(&mut self) -> Checking {
+        let checking = Rc::clone(&self.0);
+        checking.surveys.set(checking.surveys.get() + 1);
+        Box::pin(async move {
+            tokio::time::sleep(checking.look_takes.get()).await;
+            let findings = checking.findings.borrow().clone()?;
+            let devices = checking.ask(Kernel::addresses).into_iter().map(|address| (address, verdict())).collect();
+            Ok(Report {
+                schema: 1,
+                kernel: "6.12".to_owned(),
+                iommu: BTreeSet::new(),
+                devices,
+                groups: BTreeMap::new(),
+                findings,
+            })
+        })
     }
 
     fn observe(&mut self, scope: Scope<'_>) -> Snapshot {
@@ -88,9 +123,31 @@ impl Host for View {
         }
     }
 
-    fn reload(&mut self, _uevents: bool) {}
+    fn witnessed(&mut self) -> Witnessed {
+        self.0.witnessed.take()
+    }
+
+    fn reload(&mut self, uevents: bool) -> Result<(), String> {
+        self.0.listen_fails.borrow().clone().filter(|_| uevents).map_or(Ok(()), Err)
+    }
 
     fn inherit(&mut self) -> (Vec<Inherited>, Vec<String>) {
         (self.0.acts.borrow().values().cloned().collect(), Vec::new())
+    }
+}
+
+/// Nothing in particular.
+fn verdict() -> Verdict {
+    Verdict {
+        ids: "8086:10d3".parse().unwrap(),
+        class: 0x02_0000,
+        role: Role::Endpoint,
+        driver: None,
+        group: None,
+        iommu: None,
+        passthrough_id: None,
+        assignable: true,
+        predicted: Predicted::opens(),
+        codes: Vec::new(),
     }
 }

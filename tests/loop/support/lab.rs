@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
+use vfiod::bus::call::{Answer as Reply, Ask, Call, Caller, Refusal};
 use vfiod::config::Settings;
 use vfiod::config::settings::settings;
 use vfiod::config::source::Source;
@@ -16,10 +18,12 @@ use vfiod::host::sim::modprobe::Flags;
 use vfiod::host::sim::{Answer, Kernel, Version};
 use vfiod::model::event::{Event, Kind};
 use vfiod::model::pci::{Address, Driver, Module};
+use vfiod::model::picture::Picture;
 use vfiod::model::plan::Step;
+use vfiod::service::leases::Leases;
 use vfiod::service::watch::{Request, Watch};
 
-use super::ears::{Ear, Said, Shelf, Socket, Word};
+use super::ears::{Ear, Said, Screen, Shelf, Socket, Word};
 use super::host::View;
 use super::machine::Machine;
 
@@ -67,6 +71,9 @@ pub struct Lab {
     pub shelf: Shelf,
     pub socket: Socket,
     pub watchdog: Option<Duration>,
+    pub screen: Screen,
+    /// Where leases lie, over restarts.
+    leases: Rc<tempfile::TempDir>,
     ask: Option<mpsc::Sender<Request>>,
     daemon: Option<JoinHandle<()>>,
 }
@@ -85,6 +92,8 @@ impl Lab {
             shelf: Shelf::default(),
             socket: Socket::default(),
             watchdog: None,
+            screen: Screen::default(),
+            leases: Rc::new(tempfile::tempdir().unwrap()),
             ask: None,
             daemon: None,
         }
@@ -116,7 +125,9 @@ impl Lab {
             self.socket.clone(),
             requests,
         );
-        self.daemon = Some(tokio::task::spawn_local(watch.watchdog(self.watchdog).run()));
+        let leases = Leases::new(self.leases.path().to_owned());
+        let watch = watch.watchdog(self.watchdog).on_the_bus(Box::new(self.screen.clone()), leases);
+        self.daemon = Some(tokio::task::spawn_local(watch.run()));
         self.ask = Some(ask);
     }
 
@@ -136,8 +147,42 @@ impl Lab {
 
     pub async fn reload(&mut self, text: Result<&str, &str>) {
         let settings = text.map(|text| Box::new(config(text))).map_err(str::to_owned);
-        self.ask.as_ref().unwrap().send(Request::Reload(settings)).await.unwrap();
+        self.ask.as_ref().unwrap().send(Request::Reload(settings, None)).await.unwrap();
         self.ms(1).await;
+    }
+
+    /// The same over the bus.
+    pub fn ask_to_reload(&self, text: Result<&str, &str>) -> oneshot::Receiver<Result<Reply, Refusal>> {
+        let settings = text.map(|text| Box::new(config(text))).map_err(str::to_owned);
+        let (reply, answer) = oneshot::channel();
+        let call = Call { ask: Ask::Reload, caller: Caller::default(), reply };
+        self.ask.as_ref().unwrap().try_send(Request::Reload(settings, Some(call))).unwrap();
+        answer
+    }
+
+    /// Asks over the bus; the answer comes when it comes.
+    pub fn ask(&self, ask: Ask) -> oneshot::Receiver<Result<Reply, Refusal>> {
+        self.ask_as(ask, ":1.7")
+    }
+
+    pub fn ask_as(&self, ask: Ask, name: &str) -> oneshot::Receiver<Result<Reply, Refusal>> {
+        self.ask_of(ask, name, 1000)
+    }
+
+    pub fn ask_as_root(&self, ask: Ask) -> oneshot::Receiver<Result<Reply, Refusal>> {
+        self.ask_of(ask, ":1.1", 0)
+    }
+
+    fn ask_of(&self, ask: Ask, name: &str, uid: u32) -> oneshot::Receiver<Result<Reply, Refusal>> {
+        let (reply, answer) = oneshot::channel();
+        let caller = Caller { name: name.to_owned(), uid, pid: 77 };
+        self.ask.as_ref().unwrap().try_send(Request::Call(Call { ask, caller, reply })).unwrap();
+        answer
+    }
+
+    /// The picture that is shown now.
+    pub fn picture(&self) -> Arc<Picture> {
+        Arc::clone(self.screen.pictures.borrow().last().expect("a picture"))
     }
 
     pub async fn ms(&self, ms: u64) {

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use vfiod::host::port::{Closer, Ended, Inherited, Sign};
+use vfiod::host::port::{Closer, Ended, Inherited, Sign, Witnessed};
 use vfiod::host::sim::{Answer, Kernel, Performed, Uevent};
 use vfiod::model::pci::Address;
 use vfiod::model::plan::{Act, Key, Outcome, Step};
+use vfiod::model::preflight::Finding;
 use vfiod::model::time::Time;
 
 /// A bare `modprobe vfio-pci`, and any other write.
@@ -27,21 +28,32 @@ pub struct Machine {
     pub sign: Notify,
     pub events: RefCell<VecDeque<Sign>>,
     pub ended: RefCell<VecDeque<Ended>>,
+    /// What the witness has recorded and nobody asked for yet.
+    pub witnessed: RefCell<Witnessed>,
     pub acts: RefCell<BTreeMap<Key, Inherited>>,
     /// Every act that was begun, with its time.
     pub begun: RefCell<Vec<(Time, Act)>>,
     /// Every closer look, with its time.
     pub looks: RefCell<Vec<(Time, Closer)>>,
     pub observations: Cell<usize>,
+    /// How often the machine was surveyed for a check.
+    pub surveys: Cell<usize>,
+    /// What a survey finds, or why it fails.
+    pub findings: RefCell<Result<Vec<Finding>, String>>,
     /// How long a closer look takes.
     pub look_takes: Cell<Duration>,
     /// It comes back with nothing read.
     pub look_fails: Cell<bool>,
     /// Why no act can begin.
     pub begin_fails: RefCell<Option<String>>,
+    /// Why the kernel's events cannot be listened to from a reload on.
+    pub listen_fails: RefCell<Option<String>>,
     /// What modprobe says when it refuses.
     pub words: RefCell<Option<String>>,
     pub uevents: Cell<bool>,
+    /// When it was booted by the wall clock, and what reading that adds.
+    pub boot_usec: Cell<u64>,
+    pub jitter: Cell<u64>,
 }
 
 impl Machine {
@@ -54,15 +66,21 @@ impl Machine {
             sign: Notify::new(),
             events: RefCell::default(),
             ended: RefCell::default(),
+            witnessed: RefCell::default(),
             acts: RefCell::default(),
             begun: RefCell::default(),
             looks: RefCell::default(),
             observations: Cell::default(),
+            surveys: Cell::default(),
+            findings: RefCell::new(Ok(Vec::new())),
             look_takes: Cell::new(Duration::from_millis(5)),
             look_fails: Cell::default(),
             begin_fails: RefCell::default(),
+            listen_fails: RefCell::default(),
             words: RefCell::default(),
             uevents: Cell::new(true),
+            boot_usec: Cell::new(1_700_000_000_000_000),
+            jitter: Cell::new(0),
         })
     }
 
@@ -75,6 +93,8 @@ impl Machine {
         let mut kernel = self.kernel.borrow_mut();
         let answer = what(&mut kernel);
         let events = kernel.take_uevents();
+        let now = self.now();
+        self.witnessed.borrow_mut().records.extend(kernel.take_traced().into_iter().map(|traced| traced.record(now)));
         drop(kernel);
         if self.uevents.get() {
             self.events.borrow_mut().extend(events.iter().map(|event| Sign::Event(about(event))));

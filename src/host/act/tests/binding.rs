@@ -23,6 +23,17 @@ fn a_device_on_its_host_driver_is_pinned_before_it_is_unbound() {
 }
 
 #[test]
+fn a_device_stays_on_its_driver_when_the_other_one_does_not_exist() {
+    let sim = Sim::new(Some("e1000"), "(null)");
+    let (driver, pin) = (Some("e1000".parse().unwrap()), "vfio_pci".parse().unwrap());
+    let pinned = Step::Pin { target: sim.target(), driver, pin };
+    let probed = Step::Probe { target: sim.target(), driver: "vfio_pci".parse().unwrap() };
+    let told = sim.act(vec![pinned, unbind(&sim, &[]), probed]);
+    assert!(matches!(&told[..], [(2, Outcome::Refused { why })] if why.contains("no such driver")), "{told:?}");
+    assert_eq!(sim.writes(), []);
+}
+
+#[test]
 fn a_wrong_override_is_written_over_and_nothing_else_is_touched() {
     let sim = Sim::new(Some("vfio-pci"), "pci-stub");
     assert_eq!(sim.act(vec![pin(&sim, Some("vfio-pci"))]), [(0, DONE)]);

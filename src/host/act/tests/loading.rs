@@ -30,7 +30,7 @@ fn the_module_list_decides_and_not_the_exit_status() {
         ("exit 0", 'f', "vfio_pci: is absent although modprobe succeeded"),
         ("exit 1", 'r', "modprobe vfio_pci: exit status: 1"),
         ("echo 'modprobe: FATAL: not found' >&2; exit 1", 'r', "modprobe vfio_pci: modprobe: FATAL: not found"),
-        ("echo 'vfio_pci 1 0 - Unloading 0x0' >> ROOT/proc/modules", 'f', "is unloading although"),
+        ("echo 'vfio_pci 1 -1 - Unloading 0x0' >> ROOT/proc/modules", 'f', "is unloading although"),
         ("echo 'vfio_pci_core 1 0 - Live 0x0' >> ROOT/proc/modules", 'f', "is absent although"),
         ("echo 'e: Key was rejected by service' >&2; exit 1", 'r', "its signature is not accepted"),
     ];
@@ -56,8 +56,8 @@ fn a_module_that_is_there_or_just_going_is_not_loaded() {
     let sim = Sim::new(None, "vfio-pci");
     sim.put("/proc/modules", "vfio_pci 1 0 - Live 0x0\n");
     assert_eq!(sim.act(vec![load(Vec::new(), false)]), [(0, Outcome::AlreadySo)]);
-    for state in ["Loading", "Unloading"] {
-        sim.put("/proc/modules", &format!("vfio_pci 1 - - {state} 0x0\n"));
+    for state in ["1 - Loading", "-1 - Unloading"] {
+        sim.put("/proc/modules", &format!("vfio_pci 1 {state} 0x0\n"));
         assert_eq!(only(&sim.act(vec![load(Vec::new(), false)])).0, 's');
     }
     sim.put("/proc/modules", "");

@@ -27,6 +27,7 @@ pub(super) const OVERRIDE: &str = "/sys/bus/pci/devices/0000:01:00.0/driver_over
 pub(super) const PROBE: &str = "/sys/bus/pci/drivers_probe";
 pub(super) const BIND: &str = "/sys/bus/pci/drivers/vfio-pci/bind";
 pub(super) const UNBIND: &str = "/sys/bus/pci/drivers/e1000/unbind";
+pub(super) const UNBIND_VFIO: &str = "/sys/bus/pci/drivers/vfio-pci/unbind";
 
 /// Something that others do.
 type Meanwhile = Box<dyn Fn(&Sim)>;
@@ -166,10 +167,13 @@ impl Kernel for Sim {
         let pin = self.root.read_text(OVERRIDE)?.trim().to_owned();
         match path {
             _ if self.deaf.borrow().contains(path) => {}
+            OVERRIDE if value == "\n" => self.put(OVERRIDE, "(null)\n"),
             OVERRIDE => self.put(OVERRIDE, &format!("{value}\n")),
+            // Without an override the driver that matches the ids takes it.
+            PROBE if pin == "(null)" => self.link("e1000"),
             PROBE if self.root.exists(&format!("/sys/bus/pci/drivers/{pin}"))? => self.link(&pin),
             BIND => self.link("vfio-pci"),
-            UNBIND => self.unlink(),
+            UNBIND | UNBIND_VFIO => self.unlink(),
             _ => {}
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::host::port::{Closer, Found};
+use super::port::{Closer, Found};
 use crate::model::pci::{Address, Driver};
 use crate::model::snapshot::{Fact, Look, Snapshot};
 
@@ -13,6 +13,8 @@ use crate::model::snapshot::{Fact, Look, Snapshot};
 pub struct Seen {
     /// Functions that were looked at, or were to be.
     pub asked: BTreeSet<Address>,
+    /// Functions whose serial number was read, or was to be.
+    pub serials: BTreeSet<Address>,
     /// What a load would bind, once that was looked for.
     pub pinned: Option<Fact<BTreeMap<Address, Driver>>>,
     looks: BTreeMap<Address, Arc<Look>>,
@@ -23,9 +25,10 @@ pub struct Seen {
 
 impl Seen {
     /// Takes in looks of earlier passes; none of these is asked for again in this one.
-    pub fn recall(&mut self, looks: BTreeMap<Address, Arc<Look>>) {
+    pub fn recall(&mut self, looks: &BTreeMap<Address, Arc<Look>>, pinned: Option<&Fact<BTreeMap<Address, Driver>>>) {
         self.asked.extend(looks.keys().copied());
-        self.looks.extend(looks);
+        self.looks.extend(looks.iter().map(|(address, look)| (*address, Arc::clone(look))));
+        self.pinned = pinned.cloned();
     }
 
     /// Takes in a look.
@@ -34,10 +37,17 @@ impl Seen {
         let why = found.pinned.unreadable().unwrap_or("it was not answered").to_owned();
         self.silent.extend(silent.map(|address| (*address, why.clone())));
         self.asked.extend(closer.looks);
+        self.serials.extend(closer.serials);
         if closer.pinned {
             self.pinned = Some(found.pinned);
         }
         self.looks.extend(found.looks.into_iter().map(|(address, look)| (address, Arc::new(look))));
+    }
+
+    /// Whether all that was asked for was answered.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.silent.is_empty() && self.pinned.as_ref().is_none_or(|pinned| pinned.unreadable().is_none())
     }
 
     /// Puts everything seen so far into a later snapshot.

@@ -1,0 +1,210 @@
+//! Looks at functions of written trees.
+
+use super::*;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Instant;
+
+const NIC: &str = "0000:03:00.0";
+
+fn nic() -> Address {
+    NIC.parse().unwrap()
+}
+
+fn write(tree: &Path, path: &str, text: &str) {
+    let path = tree.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn link(tree: &Path, path: &str, target: &str) {
+    fs::create_dir_all(tree.join(path).parent().unwrap()).unwrap();
+    symlink(target, tree.join(path)).unwrap();
+}
+
+/// A function on vfio-pci in group 15, whose node's number is /dev/null's, and one process.
+fn assigned(holder: &str) -> tempfile::TempDir {
+    let tree = tempfile::tempdir().unwrap();
+    let device = format!("sys/bus/pci/devices/{NIC}");
+    for (name, text) in [("class", "0x020000\n"), ("driver_override", "vfio-pci\n"), ("uevent", "DRIVER=vfio-pci\n")] {
+        write(tree.path(), &format!("{device}/{name}"), text);
+    }
+    write(tree.path(), &format!("{device}/vfio-dev/vfio0/uevent"), "");
+    link(tree.path(), &format!("{device}/driver"), "../../../bus/pci/drivers/vfio-pci");
+    link(tree.path(), &format!("{device}/iommu_group"), "../../../kernel/iommu_groups/15");
+    link(tree.path(), "sys/bus/pci/drivers/vfio-pci/module", "../../../../module/vfio_pci");
+    write(tree.path(), "sys/module/vfio_pci/refcnt", "0\n");
+    write(tree.path(), "sys/class/vfio/15/dev", "1:3\n");
+    write(tree.path(), "proc/8/comm", "qemu\n");
+    link(tree.path(), "proc/8/fd/0", holder);
+    tree
+}
+
+fn ask(pinned: bool, pins_only: bool) -> Ask {
+    let wanted = BTreeSet::from([nic(), "0000:0f:00.0".parse().unwrap()]);
+    let (functions, pins) = if pins_only { (BTreeSet::new(), wanted) } else { (wanted, BTreeSet::new()) };
+    let closer = Closer { looks: functions, pins, pinned, ..Closer::default() };
+    Ask::of(&closer, Duration::from_millis(300))
+}
+
+#[test]
+fn a_function_is_looked_at_and_one_that_is_not_there_is_left_out() {
+    let tree = assigned("/dev/null");
+    let root = Root::trusted(tree.path());
+    let looked = look(&root, &ask(false, false));
+    assert_eq!(looked.looks.keys().collect::<Vec<_>>(), [&nic()]);
+    let found = &looked.looks[&nic()];
+    assert_eq!(found.object, root.inode(&directory(nic())).unwrap());
+    assert_eq!(found.pin, Fact::Is(Driver::vfio_pci()));
+    assert_eq!(found.uevent_driver, Fact::Is(Driver::vfio_pci()));
+    assert_eq!((&found.network, &found.storage), (&Fact::Is(vec![]), &Fact::Is(vec![])));
+    assert_eq!(found.vfs, Fact::Is(0));
+    assert_eq!(found.holders.is().unwrap()[0].to_string(), "qemu[8] has /dev/null open");
+    assert!(looked.pinned.unreadable().is_some());
+    assert_eq!(guards_again(&root, nic(), Duration::from_secs(9)).as_ref(), Some(found));
+}
+
+#[test]
+fn a_count_without_a_holder_is_a_holder_and_no_count_is_nobody() {
+    let tree = assigned("socket:[1]");
+    let root = Root::trusted(tree.path());
+    let holders = || look(&root, &ask(false, false)).looks[&nic()].holders.clone();
+    assert_eq!(holders(), Fact::Is(vec![]));
+    write(tree.path(), "sys/module/vfio_pci/refcnt", "1\n");
+    assert_eq!(holders().is().unwrap()[0].comm, "unknown");
+}
+
+#[test]
+fn a_device_that_was_handed_over_to_a_holder_of_another_group_is_held_until_it_is_disabled() {
+    let tree = assigned("anon_inode:[vfio-device]");
+    link(tree.path(), "proc/8/fd/1", "/dev/vfio/16");
+    write(tree.path(), "sys/kernel/iommu_groups/16/devices/0000:04:00.0", "");
+    write(tree.path(), "sys/bus/pci/devices/0000:04:00.0/enable", "0\n");
+    write(tree.path(), "sys/module/vfio_pci/refcnt", "1\n");
+    let enable = format!("sys/bus/pci/devices/{NIC}/enable");
+    let root = Root::trusted(tree.path());
+    let holders = || look(&root, &ask(false, false)).looks[&nic()].holders.clone();
+    write(tree.path(), &enable, "1\n");
+    assert_eq!(holders().is().unwrap()[0].to_string(), "qemu[8] has a VFIO device (nothing says which) open");
+    write(tree.path(), &enable, "0\n");
+    assert_eq!(holders(), Fact::Is(vec![]));
+}
+
+#[test]
+fn while_the_kernel_blocks_the_reads_the_rest_is_answered_in_time() {
+    let tree = assigned("/dev/null");
+    let device = tree.path().join("sys/bus/pci/devices").join(NIC);
+    // As on 6.1 during an unbind: the link is gone, and both files block.
+    fs::remove_file(device.join("driver")).unwrap();
+    for name in ["driver_override", "uevent"] {
+        fs::remove_file(device.join(name)).unwrap();
+        nix::unistd::mkfifo(&device.join(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+    write(tree.path(), "sys/bus/pci/devices/0000:04:00.0/driver_override", "vfio-pci\n");
+    let began = Instant::now();
+    let looked = look(&Root::trusted(tree.path()), &ask(true, false));
+    assert!(began.elapsed() < Duration::from_secs(5));
+    let found = &looked.looks[&nic()];
+    for why in [found.pin.unreadable(), found.uevent_driver.unreadable(), looked.pinned.unreadable()] {
+        assert!(why.unwrap().ends_with("did not return within 300ms: an unbind is under way"), "{why:?}");
+    }
+    assert!(looked.pinned.unreadable().unwrap().starts_with(NIC));
+    assert_eq!(found.holders.is().unwrap().len(), 1);
+    assert_eq!(found.vfs, Fact::Is(0));
+    assert!(looked.late.of(Part::Locked).eq([nic()]));
+    // The next one is told, and leaves nobody behind.
+    let spared = look(&Root::trusted(tree.path()), &Ask { spare: looked.late, ..ask(true, false) });
+    assert!(spared.late.is_empty());
+    assert!(spared.looks[&nic()].pin.unreadable().unwrap().contains("an earlier read"));
+    assert!(spared.pinned.unreadable().unwrap().starts_with(NIC));
+}
+
+#[test]
+fn a_config_that_does_not_return_is_unreadable_and_spared_the_next_time() {
+    let tree = assigned("/dev/null");
+    let device = format!("sys/bus/pci/devices/{NIC}");
+    let closer = Closer { serials: BTreeSet::from([nic()]), ..Closer::default() };
+    let ask = Ask::of(&closer, Duration::from_millis(300));
+    let root = Root::trusted(tree.path());
+    let config = tree.path().join(format!("{device}/config"));
+    nix::unistd::mkfifo(&config, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let looked = look(&root, &ask);
+    let why = looked.serials[&nic()].serial.unreadable().unwrap().to_owned();
+    assert!(why.ends_with("config did not return within 300ms"), "{why}");
+    assert!(looked.looks.is_empty() && looked.late.of(Part::Config).eq([nic()]));
+    let spared = look(&root, &Ask { spare: looked.late, ..ask.clone() });
+    assert!(spared.late.is_empty());
+    assert!(spared.serials[&nic()].serial.unreadable().unwrap().contains("an earlier read of config"));
+    fs::remove_file(&config).unwrap();
+    fs::write(&config, [0; 256]).unwrap();
+    assert_eq!(look(&root, &ask).serials[&nic()].serial, Fact::Absent);
+}
+
+#[test]
+fn what_kept_a_reader_is_left_out_by_the_next_one_and_the_rest_is_asked() {
+    const GPU: &str = "0000:0b:00.0";
+    let tree = assigned("/dev/null");
+    let gpu: Address = GPU.parse().unwrap();
+    write(tree.path(), &format!("sys/bus/pci/devices/{GPU}/uevent"), "DRIVER=nvidia\n");
+    link(tree.path(), &format!("sys/bus/pci/devices/{GPU}/driver"), "../../../bus/pci/drivers/nvidia");
+    let information = tree.path().join(format!("proc/driver/nvidia/gpus/{GPU}/information"));
+    fs::create_dir_all(information.parent().unwrap()).unwrap();
+    nix::unistd::mkfifo(&information, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let root = Root::trusted(tree.path());
+    let closer = Closer { looks: BTreeSet::from([gpu, nic()]), ..Closer::default() };
+    let ask = Ask::of(&closer, Duration::from_millis(300));
+    let looked = look(&root, &ask);
+    assert!(looked.late.of(Part::Nodes).eq([gpu]), "{:?}", looked.late);
+    assert!(looked.looks[&gpu].holders.unreadable().is_some());
+    assert_eq!(looked.looks[&nic()].holders.is().unwrap().len(), 1);
+    let spared = look(&root, &Ask { spare: looked.late, ..ask.clone() });
+    assert!(spared.late.is_empty());
+    assert!(spared.looks[&gpu].holders.unreadable().unwrap().contains("an earlier read of NVIDIA"));
+
+    // What cannot be made to block here.
+    write(tree.path(), &format!("sys/bus/pci/devices/{NIC}/net/eth0/ifindex"), "2\n");
+    write(tree.path(), &format!("sys/bus/pci/devices/{GPU}/block/vda/dev"), "254:0\n");
+    link(tree.path(), &format!("sys/bus/pci/devices/{GPU}/block/vda/subsystem"), "../../../../class/block");
+    let mut spare = Parts::default();
+    [Part::Disks, Part::Network, Part::Nodes].into_iter().for_each(|part| spare.add(gpu, part));
+    let looks = look(&root, &Ask { spare, ..ask }).looks;
+    assert!(looks[&gpu].storage.unreadable().unwrap().contains("an earlier open of its disks"));
+    assert!(looks[&nic()].network.unreadable().unwrap().contains("an earlier question to rtnetlink"));
+    assert_eq!(looks[&nic()].storage, Fact::Is(vec![]));
+}
+
+#[test]
+fn asked_for_pins_it_reads_nothing_but_pins() {
+    let tree = assigned("/dev/null");
+    fs::remove_dir_all(tree.path().join("proc")).unwrap();
+    write(tree.path(), "sys/bus/pci/devices/0000:04:00.0/driver_override", "vfio-pci\n");
+    let looked = look(&Root::trusted(tree.path()), &ask(true, true));
+    assert!(looked.looks.is_empty());
+    assert_eq!(looked.pins[&nic()].pin, Fact::Is(Driver::vfio_pci()));
+    let pinned = BTreeMap::from([("0000:04:00.0".parse().unwrap(), Driver::vfio_pci())]);
+    assert_eq!(looked.pinned, Fact::Is(pinned));
+}
+
+#[test]
+fn a_saved_tree_knows_neither_holders_nor_traffic_nor_disks() {
+    let tree = assigned("/dev/null");
+    let device = format!("sys/bus/pci/devices/{NIC}");
+    write(tree.path(), &format!("{device}/net/eth0/ifindex"), "2\n");
+    write(tree.path(), &format!("{device}/block/vda/dev"), "254:0\n");
+    link(tree.path(), &format!("{device}/block/vda/subsystem"), "../../../../class/block");
+    fs::remove_dir_all(tree.path().join("proc")).unwrap();
+    let looked = look(&Root::hostile(tree.path()).unwrap(), &ask(false, false));
+    let found = &looked.looks[&nic()];
+    for why in [found.holders.unreadable(), found.network.unreadable(), found.storage.unreadable()] {
+        assert!(why.is_some(), "{found:?}");
+    }
+}
+
+#[test]
+fn an_interface_that_left_its_directory_empty_is_in_use() {
+    let tree = assigned("/dev/null");
+    fs::create_dir_all(tree.path().join(format!("sys/bus/pci/devices/{NIC}/virtio0/net"))).unwrap();
+    let looked = look(&Root::trusted(tree.path()), &ask(false, false));
+    assert!(looked.looks[&nic()].network.is().unwrap()[0].contains("another network namespace"));
+}

@@ -1,0 +1,75 @@
+//! The machine and its system.
+
+use super::read;
+use crate::host::module_tree;
+use crate::host::root::Root;
+use crate::model::preflight::survey::Machine;
+
+/// Reads what the machine is. What cannot be read stays empty: no verdict hangs on it.
+#[must_use]
+pub fn read(root: &Root) -> Machine {
+    let text = |path: &str| read::text(root, path).is().map(|text| read::shortened(text)).unwrap_or_default();
+    let processor = read::text(root, "/proc/cpuinfo").is().cloned().unwrap_or_default();
+    let (vendor, product) = (text("/sys/class/dmi/id/sys_vendor"), text("/sys/class/dmi/id/product_name"));
+    let system = read::text(root, "/etc/os-release").is().cloned();
+    let system = system.or_else(|| read::text(root, "/usr/lib/os-release").is().cloned()).unwrap_or_default();
+    Machine {
+        release: module_tree::release(root).unwrap_or_default(),
+        cmdline: read::text(root, "/proc/cmdline").is().cloned().unwrap_or_default(),
+        processor: field(&processor, "vendor_id").unwrap_or_default(),
+        hypervisor: hypervisor(&processor, &vendor, &product),
+        vendor,
+        product,
+        distribution: distribution(&system),
+        system: assignment(&system, "PRETTY_NAME").unwrap_or_default(),
+    }
+}
+
+/// A field of /proc/cpuinfo's first processor.
+fn field(cpuinfo: &str, name: &str) -> Option<String> {
+    let mut fields = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+    fields.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned())
+}
+
+/// DMI's words of machines that are none of iron.
+const VIRTUAL: [&str; 8] = ["QEMU", "KVM", "VMware", "VirtualBox", "Virtual Machine", "Xen", "KubeVirt", "Parallels"];
+
+fn hypervisor(cpuinfo: &str, vendor: &str, product: &str) -> Option<String> {
+    let flag = field(cpuinfo, "flags").is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "hypervisor"));
+    let named = VIRTUAL.iter().any(|word| vendor.contains(word) || product.contains(word));
+    let name = format!("{vendor} {product}");
+    match (flag, named) {
+        (true, _) => Some(format!("/proc/cpuinfo has the flag hypervisor ({})", name.trim())),
+        (false, true) => Some(format!("DMI says {}", name.trim())),
+        (false, false) => None,
+    }
+}
+
+fn assignment(system: &str, key: &str) -> Option<String> {
+    let mut values = system.lines().filter_map(|line| line.split_once('='));
+    values.find(|(name, _)| *name == key).map(|(_, value)| read::shortened(value.trim_matches(['"', '\''])))
+}
+
+fn distribution(system: &str) -> Vec<String> {
+    let words = ["ID", "ID_LIKE"].into_iter().filter_map(|key| assignment(system, key));
+    words.flat_map(|value| value.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_virtual_machine_is_told_by_the_processor_or_by_dmi() {
+        let cpuinfo = "processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu hypervisor lm\n";
+        assert!(hypervisor(cpuinfo, "QEMU", "Standard PC").unwrap().contains("flag hypervisor"));
+        assert!(hypervisor("flags : fpu", "Microsoft Corporation", "Virtual Machine").is_some());
+        assert_eq!(hypervisor("flags : fpu", "Dell Inc.", "PowerEdge R740"), None);
+    }
+
+    #[test]
+    fn a_distribution_is_itself_and_what_it_is_like() {
+        let text = "NAME=\"Ubuntu\"\nID=ubuntu\nID_LIKE=\"debian other\"\nPRETTY_NAME=\"Ubuntu 24.04\"\n";
+        assert_eq!(distribution(text), ["ubuntu", "debian", "other"]);
+    }
+}

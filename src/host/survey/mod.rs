@@ -1,0 +1,32 @@
+//! Reads every fact that a preflight check needs, on this machine or from a saved tree.
+//!
+//! Nothing here takes a device's lock, opens a node of VFIO or wakes a sleeping device. What could
+//! block all the same (configuration space, the kernel's log) has a deadline.
+//!
+//! * [`take()`]: the whole; [`read`]: files as facts
+//! * [`functions`] and [`config`]: PCI functions; [`groups`]: IOMMU groups and their nodes
+//! * [`remapping`]: IOMMUs and interrupts; [`acpi`], [`dmar`], [`ivrs`]: what the firmware reserves
+//! * [`modules`]: VFIO's modules and their parameters
+//! * [`iomem`]: framebuffers; [`machine`]: the machine, its system; [`root_disk`]: where that boots from
+//! * [`claims`], [`libvirt`]: other managers
+//! * [`log`], [`kmsg`]: what the kernel has said
+
+pub mod acpi;
+pub mod claims;
+pub mod config;
+pub mod dmar;
+pub mod functions;
+pub mod groups;
+pub mod iomem;
+pub mod ivrs;
+pub mod kmsg;
+pub mod libvirt;
+pub mod log;
+pub mod machine;
+pub mod modules;
+pub mod read;
+pub mod remapping;
+pub mod root_disk;
+pub mod take;
+
+pub use take::take;

@@ -1,0 +1,46 @@
+//! Takes the whole survey.
+
+use std::time::Duration;
+
+use super::{claims, functions, groups, iomem, kmsg, machine, modules, read, remapping, root_disk};
+use crate::host::module_tree::ModuleTree;
+use crate::host::proc_modules::ProcModules;
+use crate::host::root::Root;
+use crate::model::preflight::survey::Survey;
+use crate::model::snapshot::Fact;
+
+/// Reads every fact. `patience` bounds what may block: that long for all of it together.
+#[must_use]
+pub fn take(root: &Root, patience: Duration) -> Survey {
+    let mut unread = Vec::new();
+    let wanted = ["virtio_iommu"].iter().filter_map(|name| name.parse().ok()).collect();
+    let tree = ModuleTree::read(root, &wanted);
+    let functions = functions::read(root, patience, &mut unread);
+    let groups = groups::read(root, &mut unread);
+    let machine = machine::read(root);
+    let claims = claims::read(root, &machine, &mut unread);
+    Survey {
+        iommu: remapping::read(root, &tree),
+        modules: modules::read(root, &machine.cmdline, &tree),
+        variants: tree.variants(ProcModules::read(root).ok().as_ref()).to_vec(),
+        lockdown: modules::lockdown(root),
+        autoprobe: read::parsed(root, "/sys/bus/pci/drivers_autoprobe", read::switch),
+        framebuffers: iomem::read(root),
+        claims,
+        log: kmsg::read(root, patience),
+        root_disk: root_disk::root_disk(root),
+        container: groups::node(root, "/dev/vfio/vfio"),
+        device_nodes: groups::device_nodes(root),
+        iommufd: groups::node(root, "/dev/iommu"),
+        iommufd_unsafe: read::parsed(root, "/sys/module/iommufd/parameters/allow_unsafe_interrupts", read::switch),
+        holders: match groups::holders(root, &groups) {
+            Ok(holders) => Fact::Is(holders),
+            Err(why) => Fact::Unreadable(why),
+        },
+        machine,
+        functions,
+        groups,
+        unread,
+        saved: !root.is_live(),
+    }
+}

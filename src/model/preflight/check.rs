@@ -1,0 +1,129 @@
+//! Puts the findings together and gives each function its verdict.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::code::Code;
+use super::finding::{About, Evidence, Finding, Severity};
+use super::make::Make;
+use super::predict::predict;
+use super::report::{Report, Role, SCHEMA, Verdict};
+use super::survey::{Function, Survey};
+use super::{display, grouping, hardware, interrupts, modules, nodes, others, passthrough, remapping, reserved, sriov};
+use crate::model::pci::Address;
+
+/// Checks every function, declared or not.
+#[must_use]
+pub fn check(survey: &Survey) -> Report {
+    let mut findings: Vec<Finding> = [
+        remapping::findings(survey),
+        reserved::findings(survey),
+        interrupts::findings(survey),
+        grouping::findings(survey),
+        hardware::findings(survey),
+        display::findings(survey),
+        sriov::findings(survey),
+        modules::findings(survey),
+        nodes::findings(survey),
+        others::findings(survey),
+        passthrough::findings(survey),
+    ]
+    .concat();
+    findings.extend(gaps(survey));
+    findings.sort();
+    findings.dedup();
+    let devices = survey
+        .functions
+        .iter()
+        .map(|(address, function)| (*address, verdict(survey, *address, function, &findings)))
+        .collect();
+    Report {
+        schema: SCHEMA,
+        kernel: survey.machine.release.clone(),
+        iommu: makes(survey),
+        devices,
+        groups: survey.groups.keys().filter_map(|number| Some((*number, grouping::report(survey, *number)?))).collect(),
+        findings,
+    }
+}
+
+fn makes(survey: &Survey) -> BTreeSet<Make> {
+    survey.iommu.units.is().into_iter().flatten().map(|unit| Make::of(unit)).collect()
+}
+
+fn verdict(survey: &Survey, address: Address, function: &Function, findings: &[Finding]) -> Verdict {
+    let group = function.group.is().copied();
+    let own = |finding: &&Finding| match finding.about {
+        About::Host => false,
+        About::Group(number) => group == Some(number),
+        About::Device(device) => device == address,
+    };
+    let host = findings.iter().filter(|finding| finding.about == About::Host);
+    let mut codes: Vec<Code> = Vec::new();
+    for finding in findings.iter().filter(own) {
+        if !codes.contains(&finding.code) {
+            codes.push(finding.code);
+        }
+    }
+    let blocked = findings.iter().filter(own).chain(host).any(Finding::blocks);
+    let role = Role::of(&function.card);
+    let predicted = predict(survey, address);
+    Verdict {
+        ids: function.card.ids,
+        class: function.card.class,
+        role,
+        driver: function.driver.is().cloned(),
+        group,
+        iommu: function.unit.is().map(|unit| Make::of(unit)),
+        passthrough_id: passthrough::id(survey, address),
+        assignable: role == Role::Endpoint && !blocked && predicted.opens == Some(true),
+        predicted,
+        codes,
+    }
+}
+
+/// What could not be read and decides little.
+fn gaps(survey: &Survey) -> Option<Finding> {
+    let mut gaps: Vec<String> = survey.unread.clone();
+    for (name, table) in [("DMAR", &survey.iommu.dmar), ("IVRS", &survey.iommu.ivrs)] {
+        gaps.extend(table.unreadable().map(str::to_owned));
+        let trouble = table.is().and_then(|table| table.trouble.as_ref());
+        gaps.extend(trouble.map(|why| format!("the table {name} makes no sense: {why}")));
+    }
+    let others = [
+        survey.framebuffers.unreadable(),
+        survey.log.unreadable(),
+        survey.holders.unreadable(),
+        survey.lockdown.unreadable(),
+        survey.autoprobe.unreadable(),
+        survey.container.unreadable(),
+        survey.iommufd_unsafe.unreadable(),
+    ];
+    gaps.extend(others.into_iter().flatten().map(str::to_owned));
+    if gaps.is_empty() {
+        return None;
+    }
+    let why = "Not everything could be read: no finding about these does not mean that all is well.";
+    let finding = Finding::new(Severity::Note, About::Host, Code::Unreadable, why);
+    Some(finding.by(gaps.into_iter().map(|why| Evidence::new("reading", why))))
+}
+
+/// What could not be read, as one finding for each thing it is about.
+pub(super) fn unread(about: About, what: &str, why: &str) -> Finding {
+    Finding::new(
+        Severity::Warning,
+        about,
+        Code::Unreadable,
+        format!("Nobody knows {what}, so nothing is said about it: no finding here does not mean that all is well."),
+    )
+    .because("reading", why)
+    .step("Run the check as root, on the machine itself.")
+}
+
+/// Functions by the slot they are in.
+pub(super) fn by_slot(survey: &Survey) -> BTreeMap<crate::model::pci::Slot, Vec<(Address, &Function)>> {
+    let mut slots: BTreeMap<_, Vec<(Address, &Function)>> = BTreeMap::new();
+    for (address, function) in &survey.functions {
+        slots.entry(address.slot()).or_default().push((*address, function));
+    }
+    slots
+}

@@ -1,0 +1,236 @@
+//! Groups: who is in them, who is in the way, what to declare or to detach.
+
+use super::check::{by_slot, unread};
+use super::code::Code;
+use super::finding::{About, Finding, Severity};
+use super::needed::{Need, needed};
+use super::report::{GroupReport, Member, Role};
+use super::survey::{Function, Group, Survey};
+use crate::model::pci::Address;
+use crate::model::viable::is_harmless;
+
+/// Whether a function keeps its group from VFIO, by the guards' own rule.
+#[must_use]
+pub fn in_the_way(survey: &Survey, function: &Function) -> bool {
+    match function.driver.is() {
+        Some(driver) => !is_harmless(&function.card, driver, &survey.variants),
+        // A driver that cannot be told is not taken for none.
+        None => function.driver.unreadable().is_some(),
+    }
+}
+
+/// All findings about groups and cards of several functions.
+#[must_use]
+pub fn findings(survey: &Survey) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (address, function) in &survey.functions {
+        if Role::of(&function.card) != Role::Endpoint {
+            continue;
+        }
+        let Some((number, group)) = survey.group_of(function) else { continue };
+        found.extend(shared(survey, *address, number, group));
+        found.extend(in_use(survey, *address, function, number, group));
+    }
+    for (number, group) in &survey.groups {
+        let why = survey.open_unknown(group);
+        found.extend(why.map(|why| unread(About::Group(*number), "whether somebody has it open", why)));
+    }
+    found.extend(split(survey));
+    found
+}
+
+/// The members, others than this one, that keep the group from VFIO.
+fn blockers<'s>(survey: &'s Survey, group: &'s Group, besides: Option<Address>) -> Vec<(Address, &'s Function)> {
+    let members = group.members.iter().filter(|member| Some(**member) != besides);
+    let members = members.filter_map(|member| Some((*member, survey.functions.get(member)?)));
+    members.filter(|(_, function)| in_the_way(survey, function)).collect()
+}
+
+fn name(function: &Function) -> &str {
+    function.driver.is().map_or("a driver that cannot be told", |driver| driver.as_str())
+}
+
+fn shared(survey: &Survey, address: Address, number: u32, group: &Group) -> Option<Finding> {
+    let blockers = blockers(survey, group, Some(address));
+    if blockers.is_empty() && group.others.is_empty() {
+        return None;
+    }
+    let mut names: Vec<String> = blockers.iter().map(|(other, f)| format!("{other} ({})", name(f))).collect();
+    names.extend(group.others.iter().map(|other| format!("{other} (no PCI device)")));
+    let why = format!(
+        "It shares group {number} with {}, and a group is given away as a whole: opening it fails while a member is on a host driver.",
+        names.join(", ")
+    );
+    let mut finding = Finding::new(Severity::Blocker, About::Device(address), Code::GroupShared, why);
+    for (other, function) in &blockers {
+        finding = finding.because(format!("/sys/bus/pci/devices/{other}/driver"), name(function));
+    }
+    for other in &group.others {
+        finding = finding.because(format!("/sys/kernel/iommu_groups/{number}/devices"), other.as_str());
+    }
+    if blockers.iter().any(|(_, f)| !f.card.bridge) {
+        finding = finding.steps(of_endpoints(survey, number, address, &blockers));
+    }
+    for (other, function) in blockers.iter().filter(|(_, f)| f.card.bridge) {
+        finding = finding.step(format!(
+            "{other} is a bridge: it cannot be passed through; keep its driver away (`blacklist {}` in modprobe.d) if the host can do without it.",
+            function.driver.is().map_or_else(String::new, |driver| driver.module().as_str().to_owned())
+        ));
+    }
+    if !group.others.is_empty() {
+        finding = finding.step("What is no PCI device cannot be handed over: this group stays with the host.");
+    }
+    Some(finding)
+}
+
+/// What to do about endpoints in the way. What the host lives on is nobody's to detach, and while it
+/// is in the way it helps nobody to detach the others.
+fn of_endpoints(survey: &Survey, number: u32, address: Address, blockers: &[(Address, &Function)]) -> Vec<String> {
+    let own = survey.functions.get(&address).map(|function| (address, function));
+    let members: Vec<_> = own.into_iter().chain(blockers.iter().copied()).collect();
+    let staying: Vec<(Address, Need)> = staying(survey, &members).collect();
+    let mut steps = Vec::new();
+    let stuck = staying.iter().any(|(_, need)| *need != Need::Console);
+    if !stuck {
+        // A second entry for a device that has one is refused (`config::entries`).
+        steps.push(format!(
+            "Have vfiod keep the whole group, if the host needs none of it: in its entry set `group = \"whole\"`; if it is not declared yet, add this one:\n{}",
+            declare(number, address).join("\n")
+        ));
+    }
+    if staying.is_empty() {
+        let lines = detach(survey, blockers).join("\n");
+        steps.push(format!("Or detach the others by hand, if the host needs none of them:\n{lines}"));
+    }
+    steps.extend(staying.into_iter().map(|(member, need)| {
+        let member = if member == address { "It".to_owned() } else { member.to_string() };
+        match need {
+            Need::Console => format!("{member} has the console, and stays with the host while no other card is the first display (see boot-display)."),
+            Need::RootDisk => format!("{member} has the root disk, and must stay with the host."),
+            Need::PerhapsRootDisk => format!("{member} may have the root disk: while nobody knows where that is, it must stay with the host."),
+        }
+    }));
+    let put = if stuck { "Put" } else { "Or put" };
+    steps.push(format!("{put} the card into another slot, or look for ACS (\"PCIe ACS Enable\") in the firmware setup: then groups are smaller."));
+    steps
+}
+
+fn in_use(survey: &Survey, address: Address, function: &Function, number: u32, group: &Group) -> Option<Finding> {
+    let holders = survey.holders.is()?.get(&number).filter(|holders| !holders.is_empty())?;
+    let said: Vec<String> = holders.iter().map(ToString::to_string).collect();
+    let alone =
+        group.members.iter().filter(|member| survey.functions.get(member).is_some_and(|f| survey.on_vfio(f))).count()
+            < 2;
+    let finding = if survey.on_vfio(function) && alone {
+        let why = format!("Somebody has it: opening group {number} again fails with EBUSY until they let go.");
+        Finding::new(Severity::Note, About::Device(address), Code::InUse, why)
+    } else {
+        let why =
+            format!("Group {number} is in use: its members go to the same user, and to nobody else until they let go.");
+        Finding::new(Severity::Warning, About::Device(address), Code::GroupAssigned, why)
+            .step("Give all members of a group to the same virtual machine, or wait until it ends.")
+            .step("Do not bind a member to a host driver meanwhile: the kernel refuses (EBUSY).")
+    };
+    Some(finding.because(group.path.as_str(), said.join("; ")))
+}
+
+/// Ways to reset that reset one function and leave the others of its card alone.
+const OF_ONE_FUNCTION: [&str; 5] = ["device_specific", "acpi", "flr", "af_flr", "pm"];
+
+/// Cards of which one function is on VFIO and another on a host driver.
+fn split(survey: &Survey) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for functions in by_slot(survey).into_values().filter(|functions| functions.len() > 1) {
+        // VFs of another PF may sit in the same slot.
+        let own: Vec<_> = functions.into_iter().filter(|(_, f)| f.card.physfn.is_none() && !f.card.bridge).collect();
+        let (host, rest): (Vec<_>, Vec<_>) = own.into_iter().partition(|(_, f)| in_the_way(survey, f));
+        let vfio = rest.into_iter().filter(|(_, f)| survey.on_vfio(f));
+        found.extend(vfio.filter_map(|(address, function)| of_split(address, function, &host)));
+    }
+    found
+}
+
+/// The functions of a card hang together by their group or by a reset; those of a NIC with several
+/// ports mostly do not, and a slot of the root bus holds what the chipset has put there.
+fn of_split(address: Address, function: &Function, host: &[(Address, &Function)]) -> Option<Finding> {
+    if host.is_empty() {
+        return None;
+    }
+    let grouped = host.iter().any(|(_, f)| function.group.is().is_some_and(|group| f.group.is() == Some(group)));
+    let integrated = function.card.path.hops.is_empty();
+    if integrated && !grouped {
+        return None;
+    }
+    let methods = function.reset.is().map(Vec::as_slice).unwrap_or_default();
+    let alone = methods.iter().any(|method| OF_ONE_FUNCTION.contains(&method.as_str()));
+    let names: Vec<String> = host.iter().map(|(other, f)| format!("{other} ({})", name(f))).collect();
+    let split = format!("It is on {}, and {} of the same card on a host driver", name(function), names.join(", "));
+    let about = About::Device(address);
+    let mut finding = if grouped || !alone {
+        let why = format!(
+            "{split}: a reset of one is often a reset of all, and drivers of a half-bound card have crashed hosts."
+        );
+        let slot = address.slot();
+        Finding::new(Severity::Warning, about, Code::FunctionsSplit, why).step(format!(
+            "Declare the slot, so that its functions move together: in its entry set `address = \"{slot}\"`; if it is not declared yet, add this one:\n[device.{}]\naddress = \"{slot}\"",
+            entry_name(address)
+        ))
+    } else {
+        let why = format!("{split}: they are in different groups, and it is reset by itself, so that does no harm.");
+        Finding::new(Severity::Note, about, Code::FunctionsSplit, why)
+            .because(format!("/sys/bus/pci/devices/{address}/reset_method"), methods.join(" "))
+    };
+    for (other, function) in host {
+        finding = finding.because(format!("/sys/bus/pci/devices/{other}/driver"), name(function));
+    }
+    Some(finding)
+}
+
+fn entry_name(address: Address) -> String {
+    format!("pci_{:04x}_{:02x}_{:02x}", address.domain, address.bus, address.device)
+}
+
+fn declare(number: u32, address: Address) -> Vec<String> {
+    vec![format!("[device.group{number}]"), format!("address = \"{address}\""), "group = \"whole\"".to_owned()]
+}
+
+/// Those endpoints that the host lives on.
+fn staying(survey: &Survey, members: &[(Address, &Function)]) -> impl Iterator<Item = (Address, Need)> {
+    let endpoints = members.iter().filter(|(_, f)| Role::of(&f.card) == Role::Endpoint);
+    endpoints.filter_map(|(address, f)| Some((*address, needed(survey, *address, f)?)))
+}
+
+fn detach(survey: &Survey, blockers: &[(Address, &Function)]) -> Vec<String> {
+    if staying(survey, blockers).next().is_some() {
+        return Vec::new();
+    }
+    let endpoints = blockers.iter().filter(|(_, f)| Role::of(&f.card) == Role::Endpoint);
+    endpoints.map(|(address, _)| format!("virsh nodedev-detach {}", address.libvirt_name())).collect()
+}
+
+/// How one group stands.
+#[must_use]
+pub fn report(survey: &Survey, number: u32) -> Option<GroupReport> {
+    let group = survey.groups.get(&number)?;
+    let blockers = blockers(survey, group, None);
+    let mut words: Vec<String> = blockers.iter().map(|(address, f)| format!("{address} ({})", name(f))).collect();
+    words.extend(group.others.iter().map(|other| format!("{other} (no PCI device)")));
+    let members = group.members.iter().filter_map(|address| {
+        let function = survey.functions.get(address)?;
+        let role = Role::of(&function.card);
+        Some((*address, Member { role, driver: function.driver.is().cloned(), blocks: in_the_way(survey, function) }))
+    });
+    let first = group.members.iter().find(|member| survey.functions.get(member).is_some_and(|f| !f.card.bridge));
+    let holders = survey.holders.is().and_then(|holders| holders.get(&number)).into_iter().flatten();
+    Some(GroupReport {
+        kind: group.kind.is().cloned(),
+        members: members.collect(),
+        others: group.others.clone(),
+        viable: words.is_empty(),
+        blockers: words,
+        reserved: group.reserved.is().cloned().unwrap_or_default(),
+        holders: holders.map(ToString::to_string).collect(),
+        declare: first.map(|address| declare(number, *address)).unwrap_or_default(),
+        detach: detach(survey, &blockers),
+    })
+}

@@ -1,0 +1,227 @@
+//! The device itself: whether vfio-pci takes it, whether it answers and can be reset.
+
+use super::check::unread;
+use super::code::Code;
+use super::finding::{About, Evidence, Finding, Severity};
+use super::report::Role;
+use super::survey::{Function, Meaning, Survey};
+use crate::model::pci::{Address, Ids};
+use crate::model::snapshot::Fact;
+use crate::model::variant;
+
+/// Intel's devices that vfio-pci refuses, the first kernel that does, and whether stable kernels
+/// before that one may: QuickAssist since 5.9; the data and analytics accelerators since 6.10, and in
+/// stable kernels since May 2024 (95feb3160eef, in 6.9.1 for one).
+const DENIED: [(u16, (u32, u32), bool); 8] = [
+    (0x19e2, (5, 9), false),
+    (0x19e3, (5, 9), false),
+    (0x37c8, (5, 9), false),
+    (0x37c9, (5, 9), false),
+    (0x0435, (5, 9), false),
+    (0x0443, (5, 9), false),
+    (0x0b25, (6, 10), true),
+    (0x0cfe, (6, 10), true),
+];
+
+/// Whether vfio-pci refuses a function for known defects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// It takes it, or is told to.
+    No,
+    /// It refuses it.
+    Yes,
+    /// Its release does not tell.
+    Perhaps,
+}
+
+fn on_denylist(ids: Ids) -> Option<((u32, u32), bool)> {
+    let (_, since, stable) = DENIED.iter().find(|(device, _, _)| ids.vendor == 0x8086 && *device == ids.device)?;
+    Some((*since, *stable))
+}
+
+/// The first kernel of which it is certain that its vfio-pci refuses such a device.
+#[must_use]
+pub fn denied_since(ids: Ids) -> Option<(u32, u32)> {
+    on_denylist(ids).map(|(since, _)| since)
+}
+
+/// Whether this kernel's vfio-pci refuses a function. What its log says counts most.
+#[must_use]
+pub fn denied(survey: &Survey, address: Address, function: &Function) -> Denied {
+    let Some((since, stable)) = on_denylist(function.card.ids) else { return Denied::No };
+    if survey.is_on("vfio_pci", "disable_denylist") {
+        return Denied::No;
+    }
+    let said = survey.said(Meaning::Denylisted).any(|said| said.device == Some(address));
+    if said || survey.machine.version() >= since {
+        Denied::Yes
+    } else if stable || survey.machine.is_backported() {
+        Denied::Perhaps
+    } else {
+        Denied::No
+    }
+}
+
+/// All findings about devices themselves.
+#[must_use]
+pub fn findings(survey: &Survey) -> Vec<Finding> {
+    let endpoints = survey.functions.iter();
+    endpoints.flat_map(|(address, function)| of_one(survey, *address, function)).collect()
+}
+
+fn of_one(survey: &Survey, address: Address, function: &Function) -> Vec<Finding> {
+    let about = About::Device(address);
+    let path = |name: &str| format!("/sys/bus/pci/devices/{address}/{name}");
+    let mut found = Vec::new();
+    if function.card.bridge {
+        let why =
+            "It is a bridge: vfio-pci takes no bridges, and what is behind one is passed through device by device.";
+        found.push(
+            Finding::new(Severity::Note, about, Code::Bridge, why)
+                .because(path("class"), format!("0x{:06x}", function.card.class)),
+        );
+        return found;
+    }
+    if Role::of(&function.card) != Role::Endpoint {
+        return found;
+    }
+    found.extend(denylisted(survey, address, function));
+    if let Fact::Unreadable(why) = &function.card.subsystem {
+        found.push(unread(about, "what it is", why));
+    }
+    if let Fact::Unreadable(why) = &function.driver {
+        found.push(unread(about, "which driver it is on", why));
+    }
+    if function.answers == Fact::Is(false) {
+        let why = "It does not answer: its configuration space reads as all ones, as that of a card that has hung or been unplugged.";
+        found.push(
+            Finding::new(Severity::Blocker, about, Code::Unreachable, why)
+                .because(path("config"), "ff ff ff ff")
+                .by(dead(survey, address))
+                .step("Switch the machine off and on again: a warm reboot does not always bring such a card back.")
+                .step("If it was lost when a guest ended, look for a vendor's reset (vendor-reset for AMD GPUs) and for newer firmware of the card."),
+        );
+    } else if function.power.is().is_some_and(|state| state == "D3cold") {
+        let dead = dead(survey, address);
+        let (severity, why) = match dead {
+            Some(_) => (
+                Severity::Warning,
+                "It is switched off (D3cold), and it did not come back from there once: then it fails in the guest.",
+            ),
+            None if survey.on_vfio(function) => (
+                Severity::Note,
+                "It is switched off (D3cold) until somebody opens it: vfio-pci does that to idle devices.",
+            ),
+            None => (Severity::Note, "It is switched off (D3cold) until a driver wakes it, as idle devices are."),
+        };
+        found.push(
+            Finding::new(severity, about, Code::D3cold, why)
+                .because(path("power_state"), "D3cold")
+                .by(dead)
+                .step(format!(
+                    "If it does not come back: `echo 0 >{}`, in a udev rule for every boot.",
+                    path("d3cold_allowed")
+                ))
+                .step("For all idle VFIO devices: `options vfio-pci disable_idle_d3=1` in modprobe.d."),
+        );
+    }
+    if function.reset.is_absent() && function.answers != Fact::Is(false) {
+        found.push(no_reset(survey, about, function).because(path("reset_method"), "empty or not there"));
+    }
+    found.extend(errors(address, function));
+    found.extend(variant_driver(survey, address, function));
+    found
+}
+
+/// The classes of what people pass through: storage, network, display, multimedia, USB controllers,
+/// accelerators. The chipset's own functions mostly have no reset, and nobody wants them.
+fn is_passed(class: u32) -> bool {
+    matches!(class >> 16, 0x01 | 0x02 | 0x03 | 0x04 | 0x12) || matches!(class >> 8, 0x0c03 | 0x0b40)
+}
+
+fn no_reset(survey: &Survey, about: About, function: &Function) -> Finding {
+    let why = "The kernel knows no way to reset it: a guest finds it as the last user left it, with that user's secrets in its memory.";
+    if !survey.on_vfio(function) && !is_passed(function.card.class) {
+        return Finding::new(Severity::Note, about, Code::NoReset, why);
+    }
+    Finding::new(Severity::Warning, about, Code::NoReset, why)
+        .step("Give it to one guest only, and switch the machine off and on when it is given to another.")
+        .step("Look for a vendor's reset module (vendor-reset for AMD GPUs) or a quirk in a newer kernel.")
+}
+
+fn dead(survey: &Survey, address: Address) -> Option<Evidence> {
+    let mut said = survey.said(Meaning::Dead).filter(|said| said.device == Some(address));
+    said.next().map(|said| Evidence::new("the kernel's log", said.text.clone()))
+}
+
+fn denylisted(survey: &Survey, address: Address, function: &Function) -> Option<Finding> {
+    on_denylist(function.card.ids)?;
+    let about = About::Device(address);
+    if survey.is_on("vfio_pci", "disable_denylist") {
+        let why = "vfio-pci refuses such devices for known defects, and `disable_denylist` is on: a guest can hang the whole machine with it.";
+        return Some(
+            Finding::new(Severity::Warning, about, Code::Denylisted, why)
+                .because("/sys/module/vfio_pci/parameters/disable_denylist", "Y"),
+        );
+    }
+    let severity = match denied(survey, address, function) {
+        Denied::Yes => Severity::Blocker,
+        Denied::No | Denied::Perhaps => Severity::Warning,
+    };
+    let why = match severity {
+        Severity::Blocker => "vfio-pci refuses it for known defects (EINVAL): a guest could hang the machine with it.",
+        _ => {
+            "Newer kernels, and fixed ones of this age, refuse it for known defects: a guest can hang the machine with it."
+        }
+    };
+    let said = survey.said(Meaning::Denylisted).filter(|said| said.device == Some(address));
+    Some(
+        Finding::new(severity, about, Code::Denylisted, why)
+            .because(
+                format!("/sys/bus/pci/devices/{address}"),
+                format!("{} is on vfio-pci's denylist", function.card.ids),
+            )
+            .by(said.take(1).map(|said| Evidence::new("the kernel's log", said.text.clone())))
+            .step("Use its virtual functions where it has good ones, or a newer generation of the device.")
+            .step(
+                "Only for a trusted guest: `options vfio-pci disable_denylist=1` in modprobe.d. vfiod never sets it.",
+            ),
+    )
+}
+
+fn errors(address: Address, function: &Function) -> Option<Finding> {
+    let errors = function.errors.is()?;
+    let about = About::Device(address);
+    let file = |kind: &str| format!("/sys/bus/pci/devices/{address}/aer_dev_{kind}");
+    if errors.fatal > 0 || errors.nonfatal > 0 {
+        let why = "It has reported errors that lose data: in a guest they end in a dead device or a stopped machine.";
+        return Some(
+            Finding::new(Severity::Warning, about, Code::AerErrors, why)
+                .because(file("fatal"), errors.fatal.to_string())
+                .because(file("nonfatal"), errors.nonfatal.to_string())
+                .step(
+                    "Seat the card again, try another slot or a shorter riser, and look at `journalctl -k | grep AER`.",
+                ),
+        );
+    }
+    (errors.correctable > 0).then(|| {
+        let why = "It has reported errors that the link has mended by itself; many of them mean a bad contact.";
+        Finding::new(Severity::Note, about, Code::AerErrors, why)
+            .because(file("correctable"), errors.correctable.to_string())
+    })
+}
+
+fn variant_driver(survey: &Survey, address: Address, function: &Function) -> Option<Finding> {
+    let best = variant::best(&function.card.modalias, function.driver.is(), &survey.variants);
+    if best.as_str() == "vfio-pci" || function.driver.is() == Some(&best) {
+        return None;
+    }
+    let why = format!(
+        "This kernel has {best}, a VFIO driver made for it: with that one it can do more, such as being migrated."
+    );
+    Some(
+        Finding::new(Severity::Note, About::Device(address), Code::VariantDriver, why)
+            .because("modules.alias", format!("a vfio_pci: pattern of {} matches it", best.module()))
+            .step("Declare it with `driver = \"auto\"`."),
+    )
+}

@@ -1,0 +1,44 @@
+//! What stands between a device and a virtual machine, and what to do about it.
+//!
+//! Bound is not assignable: the kernel binds a device that it will then refuse to open. Here that is
+//! said before anybody opens it, from facts alone.
+//!
+//! * [`survey`]: the facts, three-valued; [`firmware`]: what the ACPI tables reserve
+//! * [`code`]: the stable names of all findings; [`finding`]: one of them, with evidence and remedy
+//! * [`report`]: what [`check()`] makes of a survey; [`predict`]: what opening a device would come to
+//! * the findings, one file a family: [`remapping`] (whether there is an IOMMU), [`reserved`]
+//!   (1:1 regions), [`interrupts`], [`grouping`], [`hardware`], [`display`], [`sriov`], [`modules`],
+//!   [`nodes`], [`others`] (other managers)
+//! * [`make`] of an IOMMU, [`release`] of a kernel: what their names tell
+//! * [`needed`]: what the host lives on
+//! * [`passthrough`]: names for devices that are unique over the host
+//! * [`blockers`]: the part that a pass of the daemon needs
+
+pub mod blockers;
+pub mod check;
+pub mod code;
+pub mod display;
+pub mod finding;
+pub mod firmware;
+pub mod grouping;
+pub mod hardware;
+pub mod interrupts;
+pub mod make;
+pub mod modules;
+pub mod needed;
+pub mod nodes;
+pub mod others;
+pub mod passthrough;
+pub mod predict;
+pub mod release;
+pub mod remapping;
+pub mod report;
+pub mod reserved;
+pub mod sriov;
+pub mod survey;
+
+pub use check::check;
+pub use code::Code;
+pub use finding::{About, Evidence, Finding, Severity};
+pub use report::Report;
+pub use survey::Survey;

@@ -1,0 +1,230 @@
+//! VFIO's modules: whether they can be had, and what a reload would change.
+
+use std::collections::BTreeMap;
+
+use super::check::unread;
+use super::code::Code;
+use super::finding::{About, Finding, Severity};
+use super::survey::{ModuleSurvey, Survey};
+use crate::model::module::ModuleState;
+use crate::model::pci::Module;
+use crate::model::snapshot::Fact;
+
+/// All findings about modules.
+#[must_use]
+pub fn findings(survey: &Survey) -> Vec<Finding> {
+    let mut found = lacking(survey);
+    found.extend(blacklisted(survey));
+    for (module, about) in &survey.modules {
+        found.extend(state(survey, module, about));
+        found.extend(options(module, about));
+    }
+    if survey.module("vfio_pci").is_some_and(|module| module.facts.state == ModuleState::Builtin) {
+        let why = "VFIO's drivers are part of this kernel: there is nothing to load, and nobody can unload them.";
+        let evidence = survey.module("vfio_pci").map(|module| module.facts.evidence.clone()).unwrap_or_default();
+        found.push(Finding::new(Severity::Note, About::Host, Code::ModuleBuiltin, why).because("vfio_pci", evidence));
+    }
+    if let Fact::Is(mode) = &survey.lockdown {
+        let why = format!(
+            "The kernel is locked down ({mode}): only modules that are signed for it are loaded, and unsafe parameters may be refused."
+        );
+        found.push(
+            Finding::new(Severity::Note, About::Host, Code::Lockdown, why)
+                .because("/sys/kernel/security/lockdown", mode.as_str())
+                .step("Nothing, if VFIO's modules are the distribution's. Modules of your own must be signed (`mokutil --import`)."),
+        );
+    }
+    if survey.autoprobe == Fact::Is(false) {
+        let why = "`drivers_autoprobe` is 0: a driver that is loaded takes no device, so a module that is loaded again brings none back.";
+        found.push(
+            Finding::new(Severity::Warning, About::Host, Code::AutoprobeOff, why)
+                .because("/sys/bus/pci/drivers_autoprobe", "0")
+                .step("Find out who switched it off (scripts of SR-IOV do, to keep VFs unbound), then `echo 1 >/sys/bus/pci/drivers_autoprobe`."),
+        );
+    }
+    found
+}
+
+/// Modules that cannot be had, together where the reason is the same.
+fn lacking(survey: &Survey) -> Vec<Finding> {
+    let mut found: BTreeMap<(Lost, Code, String), Vec<&str>> = BTreeMap::new();
+    for (module, about) in &survey.modules {
+        let facts = &about.facts;
+        let lost = match facts.state.serves() {
+            true => Lost::Later,
+            false if is_old_interface(survey, module) => Lost::OldInterface,
+            false => Lost::All,
+        };
+        let reason = match (&about.forbidden, facts.state) {
+            (_, ModuleState::Builtin | ModuleState::NotApplicable) => continue,
+            (Some(why), _) => (lost, Code::ModuleProhibited, why.clone()),
+            (None, ModuleState::NotInstalled) => (lost, Code::ModuleMissing, facts.evidence.clone()),
+            (None, ModuleState::TreeMissing) => (lost, Code::ModuleTreeMissing, facts.evidence.clone()),
+            // Loaded from a tree that has gone since.
+            (None, ModuleState::Live) if about.tree_gone => {
+                (lost, Code::ModuleTreeMissing, "there is none for the running kernel".to_owned())
+            }
+            _ => continue,
+        };
+        found.entry(reason).or_default().push(module.as_str());
+    }
+    found.into_iter().map(|((lost, code, why), modules)| lack(lost, code, &why, &modules.join(", "))).collect()
+}
+
+/// What goes with a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lost {
+    /// Everything.
+    All,
+    /// Nothing yet: it is loaded.
+    Later,
+    /// What iommufd serves as well.
+    OldInterface,
+}
+
+/// Whether a module serves only those who open devices by their group, where iommufd serves, too.
+fn is_old_interface(survey: &Survey, module: &Module) -> bool {
+    module.as_str() == "vfio_iommu_type1" && survey.has_iommufd()
+}
+
+fn lack(lost: Lost, code: Code, why: &str, modules: &str) -> Finding {
+    let (severity, lost) = match lost {
+        Lost::All => (Severity::Blocker, "without it no device can be passed through"),
+        Lost::Later => (Severity::Warning, "it is loaded now, and once it is unloaded it cannot come back"),
+        Lost::OldInterface => (
+            Severity::Warning,
+            "without it no device can be passed through by the old interface, its group's node; iommufd serves",
+        ),
+    };
+    let finding = |sentence: String| Finding::new(severity, About::Host, code, sentence);
+    match code {
+        Code::ModuleProhibited => {
+            let (source, rule) = why.split_once(": ").unwrap_or((why, "forbids it"));
+            finding(format!("Loading {modules} is prohibited: {lost}.")).because(source, rule).step(prohibited_step(why))
+        }
+        Code::ModuleMissing => finding(format!("This kernel has no {modules}: {lost}."))
+            .because("the module tree", why)
+            .step("Install the package with the rest of the kernel's modules (Ubuntu: linux-modules-extra, Fedora: kernel-modules), or a kernel with CONFIG_VFIO_PCI; then `depmod`."),
+        _ => finding(format!("The module tree of the running kernel is gone, as after an upgrade; {modules}: {lost}."))
+            .because("the module tree", why)
+            .step("Reboot into the installed kernel."),
+    }
+}
+
+/// Modules that a blacklist line names, together where it is the same one.
+fn blacklisted(survey: &Survey) -> Vec<Finding> {
+    let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (module, about) in &survey.modules {
+        let part_of_the_kernel = matches!(about.facts.state, ModuleState::Builtin | ModuleState::NotApplicable);
+        if let Some(why) = about.blacklisted.as_deref().filter(|_| !part_of_the_kernel) {
+            found.entry(why).or_default().push(module.as_str());
+        }
+    }
+    let finding = |(why, modules): (&str, Vec<&str>)| {
+        let (source, rule) = why.split_once(": ").unwrap_or((why, "blacklists it"));
+        let sentence = format!(
+            "{} is on a blacklist: `modprobe -b`, udev and libvirt do not load it, and vfiod neither, unless `ignore_blacklist` is set; `modprobe` by name does.",
+            modules.join(", ")
+        );
+        Finding::new(Severity::Warning, About::Host, Code::ModuleProhibited, sentence)
+            .because(source, rule)
+            .step(prohibited_step(why))
+            .step("Or set `ignore_blacklist = true` below [modules] in vfiod.toml.")
+    };
+    found.into_iter().map(finding).collect()
+}
+
+/// What else a module's state means.
+fn state(survey: &Survey, module: &Module, about: &ModuleSurvey) -> Option<Finding> {
+    let facts = &about.facts;
+    match facts.state {
+        ModuleState::Absent if module.as_str() == "vfio_iommu_type1" => {
+            let loaded = survey.module("vfio_pci").is_some_and(|vfio| vfio.facts.state == ModuleState::Live);
+            let (severity, fails) = match is_old_interface(survey, module) {
+                true => (
+                    Severity::Warning,
+                    "a guest that uses the old interface, its group's node, fails to start with ENODEV; iommufd serves",
+                ),
+                false => (Severity::Blocker, "a guest's start fails with ENODEV"),
+            };
+            let why =
+                format!("vfio_pci is loaded and vfio_iommu_type1 is not: nothing loads it by itself, and {fails}.");
+            loaded.then(|| {
+                Finding::new(severity, About::Host, Code::ModuleUnloaded, why)
+                    .because("/proc/modules", "no vfio_iommu_type1")
+                    .step("`modprobe vfio_iommu_type1`; where something is declared, vfiod does it.")
+            })
+        }
+        ModuleState::Unreadable => {
+            Some(unread(About::Host, &format!("whether {module} is loaded or can be"), &facts.evidence))
+        }
+        _ => None,
+    }
+}
+
+fn prohibited_step(why: &str) -> String {
+    if why.contains("modules_disabled") {
+        "`kernel.modules_disabled` cannot be taken back: find who sets it (sysctl.d, a hardening tool), have it set after the modules are loaded, and boot again.".to_owned()
+    } else if why.contains("/proc/cmdline") {
+        "Take the module off that list on the kernel command line and boot again.".to_owned()
+    } else {
+        "Remove that line, or override the file: one of the same name in /etc/modprobe.d wins.".to_owned()
+    }
+}
+
+/// What the parameters are when nobody says anything.
+const DEFAULTS: [(&str, &str, &str); 9] = [
+    ("vfio_pci", "disable_vga", "N"),
+    ("vfio_pci", "disable_idle_d3", "N"),
+    ("vfio_pci", "nointxmask", "N"),
+    ("vfio_pci", "enable_sriov", "N"),
+    ("vfio_pci", "disable_denylist", "N"),
+    ("vfio_iommu_type1", "allow_unsafe_interrupts", "N"),
+    ("vfio_iommu_type1", "disable_hugepages", "N"),
+    ("iommufd", "allow_unsafe_interrupts", "N"),
+    ("vfio", "enable_unsafe_noiommu_mode", "N"),
+];
+
+/// Parameters that a reload would change.
+fn options(module: &Module, about: &ModuleSurvey) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if about.facts.state != ModuleState::Live {
+        return found;
+    }
+    for (parameter, live) in &about.live {
+        let default =
+            DEFAULTS.iter().find(|(m, p, _)| module.as_str() == *m && p == parameter).map(|(_, _, value)| *value);
+        let (after, source) = match about.configured.get(parameter) {
+            Some((value, source)) => (value.as_str(), source.as_str()),
+            None => match default {
+                Some(value) => (value, "nothing in modprobe.d"),
+                None => continue,
+            },
+        };
+        if same(live, after) {
+            continue;
+        }
+        let why = format!(
+            "{module} runs with {parameter}={live}, and a reload would make that {after}: what works now may not work after it."
+        );
+        found.push(
+            Finding::new(Severity::Warning, About::Host, Code::ModuleOptions, why)
+                .because(format!("/sys/module/{module}/parameters/{parameter}"), live.as_str())
+                .because(source, format!("{parameter}={after}"))
+                .step(format!(
+                    "Write down what you want: `options {module} {parameter}=…` in /etc/modprobe.d/vfio.conf."
+                )),
+        );
+    }
+    found
+}
+
+/// Whether two texts mean the same value of a parameter.
+fn same(one: &str, other: &str) -> bool {
+    let plain = |text: &str| match text.trim().trim_matches('"') {
+        "Y" | "y" | "1" | "on" => "Y".to_owned(),
+        "N" | "n" | "0" | "off" => "N".to_owned(),
+        other => other.to_owned(),
+    };
+    plain(one) == plain(other)
+}

@@ -1,0 +1,115 @@
+//! Virtual functions: those that are in the way, and those that would be a way out.
+
+use std::collections::BTreeSet;
+
+use super::code::Code;
+use super::finding::{About, Finding, Severity};
+use super::grouping::in_the_way;
+use super::reserved::{Refusal, firmware_ranges, insists, refusal, scopes_of, tables_are_whole};
+use super::survey::{Function, Group, Region, Survey};
+use crate::model::pci::Address;
+
+/// All findings about SR-IOV.
+#[must_use]
+pub fn findings(survey: &Survey) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let wide = firmware_ranges(survey);
+    for (address, function) in &survey.functions {
+        if !function.vfs.is_empty() && !survey.on_vfio(function) {
+            found.push(with_vfs(*address, function));
+        }
+        if let Some(trouble) = trouble(survey, *address, function, &wide) {
+            found.extend(alternative(*address, function, trouble));
+        }
+    }
+    found
+}
+
+fn with_vfs(address: Address, function: &Function) -> Finding {
+    let vfs: Vec<String> = function.vfs.values().take(4).map(ToString::to_string).collect();
+    let more = if function.vfs.len() > vfs.len() { ", …" } else { "" };
+    let why = format!(
+        "It has {} virtual functions: vfio-pci refuses it (EBUSY), and taking it from its driver may destroy them.",
+        function.vfs.len()
+    );
+    Finding::new(Severity::Blocker, About::Device(address), Code::SriovPfWithVfs, why)
+        .because(format!("/sys/bus/pci/devices/{address}/virtfn*"), format!("{}{more}", vfs.join(", ")))
+        .step("Pass the virtual functions instead, and leave this one to the host.")
+        .step(format!("To pass it whole, first destroy them: `echo 0 >/sys/bus/pci/devices/{address}/sriov_numvfs`."))
+}
+
+/// Why a function itself cannot be passed through although a VF of it could.
+fn trouble(survey: &Survey, address: Address, function: &Function, wide: &BTreeSet<Region>) -> Option<&'static str> {
+    let (_, group) = survey.group_of(function)?;
+    if !vfs_stand_alone(survey, address, group) {
+        return None;
+    }
+    let mut reserved = group.reserved.is().into_iter().flatten().filter(|region| insists(region)).peekable();
+    if reserved.peek().is_some() && refusal(survey, function) != Refusal::None {
+        let all = reserved.all(|region| spared(survey, address, function, region, wide));
+        all.then_some("the firmware's reservation is not its virtual functions'")
+    } else {
+        in_the_way_of(survey, address, group).next().map(|_| "its virtual functions have groups of their own")
+    }
+}
+
+/// The members of a function's group that keep it from VFIO.
+fn in_the_way_of<'s>(survey: &'s Survey, address: Address, group: &'s Group) -> impl Iterator<Item = Address> + 's {
+    let others = group.members.iter().copied().filter(move |member| *member != address);
+    others.filter(|member| survey.functions.get(member).is_some_and(|other| in_the_way(survey, other)))
+}
+
+/// Whether its group is no hindrance to a function's VFs: only other functions of its own slot are in
+/// the way. What else is in a group is there because a bridge above does not keep devices apart, and
+/// it would not keep VFs apart either.
+#[must_use]
+pub fn vfs_stand_alone(survey: &Survey, address: Address, group: &Group) -> bool {
+    group.others.is_empty() && in_the_way_of(survey, address, group).all(|other| other.slot() == address.slot())
+}
+
+/// Whether a region that the firmware has reserved for a function's group is not reserved for its
+/// VFs as well: the tables, read as a whole, name single functions, or they say nothing and the range
+/// is no firmware's.
+#[must_use]
+pub fn spared(
+    survey: &Survey,
+    address: Address,
+    function: &Function,
+    region: &Region,
+    wide: &BTreeSet<Region>,
+) -> bool {
+    if !tables_are_whole(survey) {
+        return false;
+    }
+    let bridges = |bridge: Address| survey.path_of(bridge);
+    let covered = |member: Address| {
+        let path = survey.path_of(member);
+        path.is_some_and(|path| scopes_of(survey, region).any(|scope| scope.covers(member, &path, bridges)))
+    };
+    let known = survey.group_of(function).is_some_and(|(_, group)| group.members.iter().copied().any(covered));
+    if !known {
+        return !wide.contains(region);
+    }
+    let vfs = match function.vfs.is_empty() {
+        true => scopes_of(survey, region).any(|scope| scope.may_cover_vfs(address, &function.card.path, bridges)),
+        false => function.vfs.values().copied().any(covered),
+    };
+    !vfs
+}
+
+fn alternative(address: Address, function: &Function, trouble: &str) -> Option<Finding> {
+    let most = *function.most_vfs.is()?;
+    if most == 0 || function.card.physfn.is_some() {
+        return None;
+    }
+    let why =
+        format!("It cannot be passed through itself, and one of up to {most} virtual functions could: {trouble}.");
+    let finding = Finding::new(Severity::Note, About::Device(address), Code::SriovAlternative, why)
+        .because(format!("/sys/bus/pci/devices/{address}/sriov_totalvfs"), most.to_string());
+    let finding = match function.vfs.first_key_value() {
+        Some((index, vf)) => finding.step(format!("VF {index} is {vf} already.")),
+        None => finding
+            .step(format!("Make one: `echo 1 >/sys/bus/pci/devices/{address}/sriov_numvfs` (in a udev rule or systemd-networkd's SR-IOV section for every boot).")),
+    };
+    Some(finding.step(format!("Declare it:\n[device.vf0]\npf = \"{address}\"\nvf = \"0\"")))
+}

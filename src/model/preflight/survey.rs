@@ -1,0 +1,414 @@
+//! The facts that a check needs, as they were read once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::firmware::Table;
+use super::release::{is_backported, version};
+use crate::model::module::{ModuleFacts, ModuleState};
+use crate::model::pci::{Address, BridgePath, Driver, Ids, Module};
+use crate::model::snapshot::{Card, Fact, Holder, Variant};
+use crate::model::variant;
+
+/// All facts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Survey {
+    /// The machine and what runs on it.
+    pub machine: Machine,
+    /// Its IOMMUs.
+    pub iommu: Iommu,
+    /// All PCI functions.
+    pub functions: BTreeMap<Address, Function>,
+    /// All IOMMU groups.
+    pub groups: BTreeMap<u32, Group>,
+    /// The modules of VFIO and what they need.
+    pub modules: BTreeMap<Module, ModuleSurvey>,
+    /// Variant drivers of this kernel.
+    pub variants: Vec<Variant>,
+    /// `integrity` or `confidentiality`; absent when the kernel is not locked down.
+    pub lockdown: Fact<String>,
+    /// `/sys/bus/pci/drivers_autoprobe`.
+    pub autoprobe: Fact<bool>,
+    /// Framebuffers of the firmware or the boot loader in `/proc/iomem`.
+    pub framebuffers: Fact<Vec<Framebuffer>>,
+    /// What other managers say about devices.
+    pub claims: Vec<Claim>,
+    /// What the kernel's log says about VFIO.
+    pub log: Fact<Vec<Said>>,
+    /// The function that the root file system's disk is behind; absent when it is behind none.
+    pub root_disk: Fact<Address>,
+    /// `/dev/vfio/vfio`.
+    pub container: Fact<Node>,
+    /// `/dev/vfio/devices`: nodes for each device, beside or instead of those for groups.
+    pub device_nodes: Fact<()>,
+    /// `/dev/iommu`, of iommufd.
+    #[serde(default = "Fact::not_looked")]
+    pub iommufd: Fact<Node>,
+    /// `allow_unsafe_interrupts` of iommufd, which has one of its own.
+    #[serde(default = "Fact::not_looked")]
+    pub iommufd_unsafe: Fact<bool>,
+    /// Who has a group open, by its number.
+    pub holders: Fact<BTreeMap<u32, Vec<Holder>>>,
+    /// What else could not be read, a sentence each.
+    pub unread: Vec<String>,
+    /// Whether it was read from a saved tree, which has neither processes nor rights.
+    #[serde(default)]
+    pub saved: bool,
+}
+
+/// The machine and what runs on it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Machine {
+    /// The kernel's release: `6.1.0-50-amd64`.
+    pub release: String,
+    /// The kernel's command line.
+    pub cmdline: String,
+    /// The processor's vendor: `GenuineIntel`, `AuthenticAMD`; empty elsewhere.
+    pub processor: String,
+    /// The board's or system's vendor by DMI.
+    pub vendor: String,
+    /// The system's product name by DMI.
+    pub product: String,
+    /// What tells that this is a virtual machine, if it is one.
+    pub hypervisor: Option<String>,
+    /// `ID` and `ID_LIKE` of os-release, nearest first.
+    pub distribution: Vec<String>,
+    /// `PRETTY_NAME` of os-release.
+    pub system: String,
+}
+
+/// The IOMMUs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Iommu {
+    /// The names in `/sys/class/iommu`.
+    pub units: Fact<BTreeSet<String>>,
+    /// Whether interrupts are remapped, by `/proc/interrupts`.
+    pub remapping: Fact<bool>,
+    /// The DMAR table (Intel).
+    pub dmar: Fact<Table>,
+    /// The IVRS table (AMD).
+    pub ivrs: Fact<Table>,
+    /// The VIOT table (virtio-iommu) is there.
+    pub viot: Fact<()>,
+    /// virtio-iommu's driver in this kernel: `builtin`, `module`; absent when there is none.
+    pub virtio_driver: Fact<String>,
+}
+
+/// One PCI function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    /// What it is.
+    pub card: Card,
+    /// Its driver.
+    pub driver: Fact<Driver>,
+    /// Its IOMMU group.
+    pub group: Fact<u32>,
+    /// The IOMMU that it is behind: a name of `/sys/class/iommu`.
+    pub unit: Fact<String>,
+    /// `power_state`: `D0`, `D3hot`, `D3cold`, `unknown`.
+    pub power: Fact<String>,
+    /// `reset_method`, best first; absent when there is no way.
+    pub reset: Fact<Vec<String>>,
+    /// Whether it answers: its vendor id in `config` is not all ones. Asked only while it is awake,
+    /// and never of a VF, which has none there.
+    pub answers: Fact<bool>,
+    /// Its memory BARs, first and last byte.
+    pub bars: Fact<Vec<(u64, u64)>>,
+    /// `sriov_totalvfs`.
+    pub most_vfs: Fact<u32>,
+    /// Its VFs by index.
+    pub vfs: BTreeMap<u32, Address>,
+    /// Errors that it has reported.
+    pub errors: Fact<Errors>,
+    /// `devices_deferred`: its driver waits for something, such as the IOMMU's driver. Without
+    /// debugfs nobody tells.
+    pub waiting: Fact<bool>,
+}
+
+/// PCI Express errors that a function has reported since it appeared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Errors {
+    /// The link is unreliable from then on.
+    pub fatal: u64,
+    /// A transaction is lost.
+    pub nonfatal: u64,
+    /// Nothing is lost.
+    pub correctable: u64,
+}
+
+/// One IOMMU group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its PCI functions.
+    pub members: BTreeSet<Address>,
+    /// Members that are no PCI functions, by name.
+    pub others: BTreeSet<String>,
+    /// `type`: `DMA`, `DMA-FQ`, `identity` …
+    pub kind: Fact<String>,
+    /// `reserved_regions`.
+    pub reserved: Fact<Vec<Region>>,
+    /// Whether it is one of VFIO's mode without an IOMMU.
+    pub noiommu: bool,
+    /// `/dev/vfio/<group>`, `/dev/vfio/noiommu-<group>`.
+    pub node: Fact<Node>,
+    /// The path of that.
+    #[serde(default)]
+    pub path: String,
+}
+
+impl Group {
+    /// Where the kernel says which number the group's node has.
+    #[must_use]
+    pub fn number_file(&self) -> String {
+        format!("/sys/class/vfio/{}/dev", self.path.rsplit('/').next().unwrap_or_default())
+    }
+}
+
+/// A line of `reserved_regions`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Region {
+    /// The first byte.
+    pub start: u64,
+    /// The last byte.
+    pub end: u64,
+    /// `direct`, `direct-relaxable`, `reserved`, `msi`.
+    pub kind: String,
+}
+
+impl std::fmt::Display for Region {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "0x{:x}-0x{:x}", self.start, self.end)
+    }
+}
+
+/// A device node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its permissions, nine bits; none on a saved tree, where they are the copy's.
+    pub mode: Option<u32>,
+    /// Whether it is a character device.
+    pub character: bool,
+    /// What it is instead of the node that the kernel made; only a running system tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<Foreign>,
+}
+
+/// Something in the place of a group's node. The kernel makes no node where there is something
+/// already, so one that was made by hand stays when the group goes and comes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foreign {
+    /// Its number, major and minor; none when it is no character device.
+    pub is: Option<(u64, u64)>,
+    /// The number of the group's own node.
+    pub own: (u64, u64),
+    /// Whether any device has the number that it has.
+    pub served: bool,
+}
+
+/// What is known of a module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleSurvey {
+    /// Its state.
+    pub facts: ModuleFacts,
+    /// What forbids loading it, also while it is loaded.
+    pub forbidden: Option<String>,
+    /// The blacklist line that names it, where nothing worse does: it can be loaded by name.
+    #[serde(default)]
+    pub blacklisted: Option<String>,
+    /// Whether there is no module tree for the running kernel, so that it could not be loaded again.
+    pub tree_gone: bool,
+    /// Its parameters as they are now.
+    pub live: BTreeMap<String, String>,
+    /// Parameters that a load would give it, with the place that says so; the last one counts.
+    pub configured: BTreeMap<String, (String, String)>,
+}
+
+/// A framebuffer's memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Framebuffer {
+    /// Its name: `BOOTFB`, `simplefb`, `efifb`.
+    pub name: String,
+    /// The first byte.
+    pub start: u64,
+    /// The last byte; 0 where the addresses are hidden.
+    pub end: u64,
+    /// The function whose memory it lies in, as the file shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Address>,
+}
+
+/// What another manager says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Who: `driverctl`, `libvirt`, `modprobe`, `kernel command line`, `Harvester`.
+    pub manager: String,
+    /// The file, with the line where that helps.
+    pub source: String,
+    /// About what.
+    pub target: Target,
+    /// What it says.
+    pub text: String,
+}
+
+/// What a claim is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// One function.
+    Device(Address),
+    /// All functions that an entry of `ids=` takes.
+    Ids(Pattern),
+    /// The whole machine.
+    Host,
+}
+
+/// An entry of vfio-pci's `ids=`, each number of 32 bits as the kernel takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pattern {
+    /// Vendor, device, subsystem's vendor and device; [`Pattern::ANY`] stands for any.
+    pub ids: [u32; 4],
+    /// The class, of which the bits in `mask` count.
+    pub class: u32,
+    /// No bits: the class does not count.
+    pub mask: u32,
+}
+
+impl Pattern {
+    /// `PCI_ANY_ID`.
+    pub const ANY: u32 = u32::MAX;
+
+    /// Whether the kernel takes such a function (`pci_match_one_device`). A subsystem that nobody
+    /// could read is taken to fit.
+    #[must_use]
+    pub fn takes(&self, card: &Card) -> bool {
+        let subsystem = match &card.subsystem {
+            Fact::Is(ids) => Some(*ids),
+            Fact::Absent => Some(Ids { vendor: 0, device: 0 }),
+            Fact::Unreadable(_) => None,
+        };
+        let is =
+            [Some(card.ids.vendor), Some(card.ids.device), subsystem.map(|s| s.vendor), subsystem.map(|s| s.device)];
+        let fits =
+            |(wanted, is): (&u32, Option<u16>)| *wanted == Pattern::ANY || is.is_none_or(|is| *wanted == u32::from(is));
+        self.ids.iter().zip(is).all(fits) && (self.class ^ card.class) & self.mask == 0
+    }
+}
+
+/// A message of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Said {
+    /// What it means.
+    pub meaning: Meaning,
+    /// The function that it names.
+    pub device: Option<Address>,
+    /// The message.
+    pub text: String,
+}
+
+/// What a message of the kernel means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Meaning {
+    /// Opening was refused because of a 1:1 region.
+    ReservedRegion,
+    /// A patched kernel ignores reservations.
+    RelaxedPatch,
+    /// Opening was refused because interrupts are not remapped.
+    NoInterruptRemapping,
+    /// A BAR could not be reserved.
+    BarTaken,
+    /// vfio-pci refused the device.
+    Denylisted,
+    /// The device did not come back.
+    Dead,
+}
+
+impl Survey {
+    /// Where a function is.
+    #[must_use]
+    pub fn path_of(&self, address: Address) -> Option<BridgePath> {
+        Some(self.functions.get(&address)?.card.path.clone())
+    }
+
+    /// The group of a function.
+    #[must_use]
+    pub fn group_of(&self, function: &Function) -> Option<(u32, &Group)> {
+        let number = *function.group.is()?;
+        Some((number, self.groups.get(&number)?))
+    }
+
+    /// Whether a driver hands devices to user space.
+    #[must_use]
+    pub fn is_vfio(&self, driver: &Driver) -> bool {
+        variant::is_vfio(driver, &self.variants)
+    }
+
+    /// Whether a function is on a VFIO driver.
+    #[must_use]
+    pub fn on_vfio(&self, function: &Function) -> bool {
+        function.driver.is().is_some_and(|driver| self.is_vfio(driver))
+    }
+
+    /// Why nobody knows whether a group is open, where it could be: a member is on a VFIO driver. A
+    /// saved tree never tells, and is taken for a machine at rest.
+    #[must_use]
+    pub fn open_unknown(&self, group: &Group) -> Option<&str> {
+        let bound = group.members.iter().filter_map(|member| self.functions.get(member)).any(|f| self.on_vfio(f));
+        self.holders.unreadable().filter(|_| bound && !self.saved)
+    }
+
+    /// Whether devices can be opened by nodes of their own and without `vfio_iommu_type1`.
+    #[must_use]
+    pub fn has_iommufd(&self) -> bool {
+        self.device_nodes.is().is_some() && self.iommufd.is().is_some()
+    }
+
+    /// Whether devices are opened where interrupts are not remapped: `vfio_iommu_type1` is told to go
+    /// without that, or iommufd where that one serves, beside it or in its place.
+    #[must_use]
+    pub fn goes_without_remapping(&self) -> bool {
+        let type1 = self.module("vfio_iommu_type1").map(|module| module.facts.state);
+        let in_its_place = !matches!(type1, Some(ModuleState::Live | ModuleState::Builtin));
+        self.is_on("vfio_iommu_type1", "allow_unsafe_interrupts")
+            || self.iommufd_unsafe == Fact::Is(true) && (self.has_iommufd() || in_its_place)
+    }
+
+    /// Whether any IOMMU is at work.
+    #[must_use]
+    pub fn has_iommu(&self) -> bool {
+        self.iommu.units.is().is_some_and(|units| !units.is_empty()) || self.groups.values().any(|group| !group.noiommu)
+    }
+
+    /// What is known of a module.
+    #[must_use]
+    pub fn module(&self, name: &str) -> Option<&ModuleSurvey> {
+        self.modules.iter().find(|(module, _)| module.as_str() == name).map(|(_, survey)| survey)
+    }
+
+    /// Whether a parameter of a module is on.
+    #[must_use]
+    pub fn is_on(&self, module: &str, parameter: &str) -> bool {
+        let value = self.module(module).and_then(|survey| survey.live.get(parameter));
+        value.is_some_and(|value| matches!(value.as_str(), "Y" | "1" | "y"))
+    }
+
+    /// What the kernel's log says about a function, by meaning.
+    pub fn said(&self, meaning: Meaning) -> impl Iterator<Item = &Said> {
+        self.log.is().into_iter().flatten().filter(move |said| said.meaning == meaning)
+    }
+}
+
+impl Machine {
+    /// Major and minor number of the kernel; zeros when the release does not begin with numbers.
+    #[must_use]
+    pub fn version(&self) -> (u32, u32) {
+        version(&self.release)
+    }
+
+    /// Whether the release is an enterprise distribution's (`.el9`): newer code is in an older number.
+    #[must_use]
+    pub fn is_backported(&self) -> bool {
+        is_backported(&self.release)
+    }
+}

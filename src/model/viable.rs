@@ -1,0 +1,62 @@
+//! What keeps a group from being given away.
+
+use super::pci::Driver;
+use super::snapshot::{Card, Variant};
+use super::variant::is_vfio;
+
+/// Drivers that a member of a viable group may be on besides VFIO's: they leave DMA alone and say so
+/// (`driver_managed_dma`, or by name before 5.19).
+const HARMLESS: [&str; 2] = ["pci-stub", "pcieport"];
+
+/// Whether a member on this driver lets its group be viable. A bridge does where its header is no
+/// endpoint's, as of PCI and CardBus bridges: an ISA bridge on lpc_ich keeps its group from being
+/// opened (seen on 6.1 and 6.12).
+#[must_use]
+pub fn is_harmless(card: &Card, driver: &Driver, variants: &[Variant]) -> bool {
+    let leads_on = matches!(card.class >> 8, 0x0604 | 0x0607);
+    is_vfio(driver, variants) || HARMLESS.contains(&driver.as_str()) || leads_on
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::pci::{BridgePath, Ids};
+    use crate::model::snapshot::Fact;
+
+    fn card(class: u32) -> Card {
+        Card {
+            object: 1,
+            ids: Ids { vendor: 0x8086, device: 0x2918 },
+            subsystem: Fact::Absent,
+            class,
+            serial: Fact::Absent,
+            modalias: String::new(),
+            path: BridgePath { root: "00:1f.0".parse().unwrap(), hops: Vec::new() },
+            bridge: class >> 16 == 0x06,
+            boot_vga: false,
+            physfn: None,
+        }
+    }
+
+    #[test]
+    fn a_member_is_harmless_by_its_driver_or_by_a_header_that_is_no_endpoints() {
+        let variants = [Variant { pattern: String::new(), module: "mlx5_vfio_pci".parse().unwrap() }];
+        for (class, driver, harmless) in [
+            (0x02_00_00, "vfio-pci", true),
+            (0x02_00_00, "mlx5_vfio_pci", true),
+            (0x02_00_00, "pci-stub", true),
+            (0x06_04_00, "pcieport", true),
+            (0x06_04_00, "shpchp", true),
+            (0x06_07_00, "yenta_cardbus", true),
+            (0x06_01_00, "lpc_ich", false),
+            (0x06_00_00, "agpgart-intel", false),
+            (0x02_00_00, "e1000e", false),
+        ] {
+            assert_eq!(
+                is_harmless(&card(class), &driver.parse().unwrap(), &variants),
+                harmless,
+                "{class:06x} {driver}"
+            );
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Holds: begun on request, ended on request, by time, or with their owner.
+
+use std::time::Duration;
+
+use super::notify::Notify;
+use super::store::Store;
+use super::tell::{Tell, Told};
+use super::waiting::{Reply, Waiting};
+use super::watch::Watch;
+use crate::bus::call::{Answer, Ask, Caller, Refusal, Target};
+use crate::host::port::Host;
+use crate::model::hold::{Hold, MOST, Until};
+use crate::model::time::Time;
+
+impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
+    /// Holds, and answers when nothing is written to the target any more.
+    pub(super) fn take_hold(&mut self, ask: Ask, caller: &Caller, reply: Reply) {
+        let held = match ask {
+            Ask::Hold { target, who, why, seconds } => {
+                let until = match seconds {
+                    0 => Until::Owner(caller.name.clone()),
+                    _ => Until::Time(self.realtime_usec().saturating_add(seconds.saturating_mul(1_000_000))),
+                };
+                self.hold(caller, target, who, why, until).map(|id| (id, Answer::Id(id)))
+            }
+            Ask::Inhibit { target, who, why } => self.inhibit(caller, target, who, why),
+            _ => Err(Refusal::Failed("this is no hold".to_owned())),
+        };
+        match held {
+            Ok((id, answer)) => self.grant(id, answer, reply),
+            Err(refusal) => drop(reply.send(Err(refusal))),
+        }
+    }
+
+    /// Answers whoever holds; later, while something that was begun before is still at work on what is
+    /// held: nothing new begins, and what does not return in time is the device's state.
+    pub(super) fn grant(&mut self, id: u64, answer: Answer, reply: Reply) {
+        if reply.is_closed() {
+            // He does not know its number.
+            self.end_holds("whoever asked for it did not wait", |other, _| other == id);
+            return;
+        }
+        let now = self.host.now();
+        match self.keeper.end_of_acts_on_held(id, self.last.as_ref(), now) {
+            None => drop(reply.send(Ok(answer))),
+            Some(deadline) => {
+                self.pulse.ask(deadline);
+                self.waiting.push(Waiting::Held { id, answer, reply });
+            }
+        }
+    }
+
+    fn inhibit(&mut self, caller: &Caller, target: Target, who: String, why: String) -> Result<(u64, Answer), Refusal> {
+        let id = self.hold(caller, target, who, why, Until::Lease)?;
+        let opened = match &mut self.leases {
+            Some(leases) => leases.open(id),
+            None => Err("leases cannot be kept here".to_owned()),
+        };
+        opened.map(|lease| (id, Answer::Lease(lease))).map_err(|why| {
+            self.end_holds("its lease could not be opened", |other, _| other == id);
+            Refusal::Failed(why)
+        })
+    }
+
+    fn hold(
+        &mut self,
+        caller: &Caller,
+        target: Target,
+        who: String,
+        why: String,
+        until: Until,
+    ) -> Result<u64, Refusal> {
+        let target = self.to_hold(target)?;
+        if self.keeper.memory.all_holds().len() >= MOST {
+            return Err(Refusal::LimitsExceeded(format!("there are {MOST} holds already")));
+        }
+        let hold = Hold { target, who, why, uid: caller.uid, pid: caller.pid, until };
+        let id = self.keeper.hold(hold.clone());
+        self.tell.tell(Told::Hold { id, hold: &hold });
+        self.keep();
+        self.pulse.ask(self.host.now());
+        Ok(id)
+    }
+
+    /// What a hold is to name, if there is such a thing.
+    fn to_hold(&self, target: Target) -> Result<Target, Refusal> {
+        // A card that is not there yet may be held, too, and so may one that nobody declared.
+        if matches!(target, Target::Device(_)) {
+            return Ok(target);
+        }
+        let meant = self.meant(&target)?;
+        Ok(match (&target, meant.devices.first()) {
+            // The number of a VF says which one is meant now: it is that one that must not be written to.
+            (Target::Entry(name), Some(vf)) if name.contains('/') => Target::Device(*vf),
+            _ => target,
+        })
+    }
+
+    /// Ends holds, and tells it; answers how many.
+    pub(super) fn end_holds(&mut self, how: &str, over: impl Fn(u64, &Hold) -> bool) -> usize {
+        let ended = self.keeper.end_holds(over);
+        for (id, hold) in &ended {
+            if let Some(leases) = &mut self.leases {
+                leases.close(*id);
+            }
+            self.tell.tell(Told::HoldOver { id: *id, hold, how });
+        }
+        if !ended.is_empty() {
+            self.keep();
+            self.pulse.ask(self.host.now());
+        }
+        ended.len()
+    }
+
+    /// Ends what ends by time.
+    pub(super) fn expire_holds(&mut self) {
+        let now = self.realtime_usec();
+        self.end_holds("its time is over", |_, hold| hold.until_usec().is_some_and(|until| until <= now));
+    }
+
+    /// When the next hold ends, so that a pass does not oversleep it.
+    pub(super) fn next_hold_end(&self) -> Option<Time> {
+        let next = self.keeper.memory.lasting.holds.next_end()?;
+        Some(self.host.now() + Duration::from_micros(next.saturating_sub(self.realtime_usec())))
+    }
+}
