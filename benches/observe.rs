@@ -3,7 +3,7 @@
 //! A pass is to observe, learn, decide, and compare the public picture with the last. `cargo bench`
 //! measures each; the table at the end has the ratios (a pass may take twice the reading), how a
 //! pass grows from the smallest machine on beside the reading (1 is linear), and what is resident.
-#![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
+#![allow(missing_docs, reason = "a benchmark")]
 
 #[path = "../tests/common/tree.rs"]
 mod tree;
