@@ -3,6 +3,7 @@
 PREFIX      ?= /usr
 DESTDIR     ?=
 sbindir     ?= $(PREFIX)/sbin
+bindir      ?= $(PREFIX)/bin
 libdir      ?= $(PREFIX)/lib
 datadir     ?= $(PREFIX)/share
 sysconfdir  ?= /etc
@@ -10,6 +11,11 @@ unitdir     ?= $(libdir)/systemd/system
 catalogdir  ?= $(libdir)/systemd/catalog
 mandir      ?= $(datadir)/man
 docdir      ?= $(datadir)/doc/vfiod
+bashdir     ?= $(datadir)/bash-completion/completions
+zshdir      ?= $(datadir)/zsh/site-functions
+fishdir     ?= $(datadir)/fish/vendor_completions.d
+dbusdir     ?= $(datadir)/dbus-1
+polkitdir   ?= $(datadir)/polkit-1/actions
 # Where names.rs says: no prefix moves it.
 vendordir   := /usr/lib/vfiod/conf.d
 CARGO       ?= cargo
@@ -18,6 +24,8 @@ INSTALL     ?= install
 MSRV    := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 TARGET  := $(or $(CARGO_TARGET_DIR),target)
 BINARY  := $(TARGET)/release/vfiod
+# Built with it, beside it.
+CTL     := $(dir $(BINARY))vfiodctl
 SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
 export CARGO
@@ -27,41 +35,62 @@ export CARGO
 
 all: build
 
-build: $(BINARY) ## build the release binary (the default)
+build: $(BINARY) $(CTL) ## build the release binaries (the default)
 
-# By the files' times, so that `sudo make install` after `make` finds nothing to build.
-$(BINARY): $(SOURCES)
+# By the files' times, so that `sudo make install` after `make` finds nothing to build. Both are asked for: cargo puts one in its
+# place before the other is linked, and may be at it in another process just now (then this waits for it).
+$(BINARY) $(CTL) &: $(SOURCES)
 	@$(MAKE) --no-print-directory rust
 	$(CARGO) build --release --locked
-	@touch $(BINARY)
+	@touch $(BINARY) $(CTL)
 
 rust:
 	@tests/rust $(MSRV)
 
-install: $(BINARY) ## install below DESTDIR; enables and starts nothing
-	$(INSTALL) -d $(DESTDIR)$(sbindir) $(DESTDIR)$(unitdir) $(DESTDIR)$(catalogdir)
+install: $(BINARY) $(CTL) ## install below DESTDIR; enables and starts nothing
+	$(INSTALL) -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(unitdir) $(DESTDIR)$(catalogdir)
 	$(INSTALL) -m 0755 $(BINARY) $(DESTDIR)$(sbindir)/vfiod
+	$(INSTALL) -m 0755 $(CTL) $(DESTDIR)$(bindir)/vfiodctl
 	sed 's|/usr/sbin/vfiod|$(sbindir)/vfiod|' systemd/vfiod.service >$(DESTDIR)$(unitdir)/vfiod.service
-	chmod 0644 $(DESTDIR)$(unitdir)/vfiod.service
+	sed 's|/usr/bin/vfiodctl|$(bindir)/vfiodctl|' systemd/vfiod-wait-ready.service >$(DESTDIR)$(unitdir)/vfiod-wait-ready.service
+	chmod 0644 $(DESTDIR)$(unitdir)/vfiod.service $(DESTDIR)$(unitdir)/vfiod-wait-ready.service
 	$(INSTALL) -m 0644 systemd/vfiod.catalog $(DESTDIR)$(catalogdir)/vfiod.catalog
 	$(INSTALL) -d $(DESTDIR)$(sysconfdir)/vfiod/conf.d $(DESTDIR)$(vendordir)
 	@if [ -n "$(DESTDIR)" ] || [ ! -e $(sysconfdir)/vfiod/vfiod.toml ]; then set -x; \
 	  $(INSTALL) -m 0644 config/vfiod.toml $(DESTDIR)$(sysconfdir)/vfiod/vfiod.toml; \
 	else echo "$(sysconfdir)/vfiod/vfiod.toml is there and stays as it is"; fi
-	$(INSTALL) -d $(DESTDIR)$(docdir)/examples $(DESTDIR)$(mandir)/man8 $(DESTDIR)$(mandir)/man5
+	$(INSTALL) -d $(DESTDIR)$(docdir)/examples $(addprefix $(DESTDIR)$(mandir)/man,1 5 7 8)
 	$(INSTALL) -m 0644 config/vfiod.toml $(wildcard config/examples/*.toml) $(DESTDIR)$(docdir)/examples/
 	$(INSTALL) -m 0644 README.md CHANGELOG.md LICENSE LICENSE-MIT LICENSE-APACHE $(DESTDIR)$(docdir)/
 	$(INSTALL) -m 0644 packaging/man/vfiod.8 $(DESTDIR)$(mandir)/man8/vfiod.8
+	$(INSTALL) -m 0644 packaging/man/vfiod-preflight.7 $(DESTDIR)$(mandir)/man7/vfiod-preflight.7
 	$(INSTALL) -m 0644 packaging/man/vfiod.toml.5 $(DESTDIR)$(mandir)/man5/vfiod.toml.5
+	$(INSTALL) -m 0644 packaging/man/vfiodctl.1 $(DESTDIR)$(mandir)/man1/vfiodctl.1
+	$(INSTALL) -m 0644 packaging/man/vfiod-json.7 $(DESTDIR)$(mandir)/man7/vfiod-json.7
+	$(INSTALL) -m 0755 packaging/hooks/libvirt-qemu $(DESTDIR)$(docdir)/examples/libvirt-qemu
+	$(INSTALL) -d $(DESTDIR)$(bashdir) $(DESTDIR)$(zshdir) $(DESTDIR)$(fishdir)
+	$(INSTALL) -m 0644 packaging/completions/vfiodctl.bash $(DESTDIR)$(bashdir)/vfiodctl
+	$(INSTALL) -m 0644 packaging/completions/_vfiodctl $(DESTDIR)$(zshdir)/_vfiodctl
+	$(INSTALL) -m 0644 packaging/completions/vfiodctl.fish $(DESTDIR)$(fishdir)/vfiodctl.fish
+	$(INSTALL) -m 0644 packaging/man/org.vfiod1.5 $(DESTDIR)$(mandir)/man5/org.vfiod1.5
+	$(INSTALL) -d $(DESTDIR)$(dbusdir)/system.d $(DESTDIR)$(dbusdir)/interfaces $(DESTDIR)$(polkitdir)
+	$(INSTALL) -m 0644 packaging/dbus/org.vfiod1.conf $(DESTDIR)$(dbusdir)/system.d/org.vfiod1.conf
+	$(INSTALL) -m 0644 $(wildcard packaging/dbus/*.xml) $(DESTDIR)$(dbusdir)/interfaces/
+	$(INSTALL) -m 0644 packaging/polkit/org.vfiod1.policy $(DESTDIR)$(polkitdir)/org.vfiod1.policy
 	@if [ -z "$(DESTDIR)" ]; then set -x; journalctl --update-catalog || true; \
 	  if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi; fi
 	@if [ -z "$(DESTDIR)" ]; then echo "Installed. To keep devices ready from now on: systemctl enable --now vfiod"; fi
 
 # The configuration, the state and every device stay as they are.
 uninstall: ## remove what install has installed, but not the configuration
-	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then set -x; systemctl disable --now vfiod.service || true; fi
+	@if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then set -x; systemctl disable --now vfiod.service vfiod-wait-ready.service || true; fi
 	rm -f $(DESTDIR)$(sbindir)/vfiod $(DESTDIR)$(unitdir)/vfiod.service $(DESTDIR)$(catalogdir)/vfiod.catalog
-	rm -f $(DESTDIR)$(mandir)/man8/vfiod.8 $(DESTDIR)$(mandir)/man5/vfiod.toml.5
+	rm -f $(DESTDIR)$(bindir)/vfiodctl $(DESTDIR)$(unitdir)/vfiod-wait-ready.service
+	rm -f $(DESTDIR)$(mandir)/man1/vfiodctl.1 $(DESTDIR)$(mandir)/man7/vfiod-json.7 $(DESTDIR)$(mandir)/man7/vfiod-preflight.7
+	rm -f $(DESTDIR)$(bashdir)/vfiodctl $(DESTDIR)$(zshdir)/_vfiodctl $(DESTDIR)$(fishdir)/vfiodctl.fish
+	rm -f $(DESTDIR)$(mandir)/man8/vfiod.8 $(DESTDIR)$(mandir)/man5/vfiod.toml.5 $(DESTDIR)$(mandir)/man5/org.vfiod1.5
+	rm -f $(DESTDIR)$(dbusdir)/system.d/org.vfiod1.conf $(DESTDIR)$(polkitdir)/org.vfiod1.policy
+	rm -f $(addprefix $(DESTDIR)$(dbusdir)/interfaces/,$(notdir $(wildcard packaging/dbus/*.xml)))
 	rm -rf $(DESTDIR)$(docdir)
 	-rmdir $(DESTDIR)$(vendordir) $(dir $(DESTDIR)$(vendordir)) 2>/dev/null
 	@if [ -z "$(DESTDIR)" ]; then set -x; journalctl --update-catalog || true; \
@@ -74,13 +103,10 @@ check: rust fmt lint ## the quick part of it: formatting, lint, cargo test
 	$(CARGO) test --locked
 
 fmt:
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 
-# The architecture's line (clippy.toml) is for the program; tests may read files and unwrap.
 lint:
-	$(CARGO) clippy --locked --lib --bins -- -D warnings
-	$(CARGO) clippy --locked --all-targets -- -D warnings \
-	  -A clippy::disallowed_methods -A clippy::disallowed_types -A clippy::unwrap_used -A clippy::expect_used
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 demo: rust deps ## a machine, a module that somebody unloads, and vfiod, in under three minutes once built
 	@tests/lab/demo
