@@ -17,16 +17,23 @@ use vfiod::host::look::nodes::{Node, parse_number};
 use vfiod::host::look::{rtnetlink as messages, storage as disks};
 use vfiod::host::modprobe_d::Rules;
 use vfiod::host::proc_modules::ProcModules;
+use vfiod::host::survey;
+use vfiod::host::witness::line;
 use vfiod::host::{card, install_rule, module_tree as tree, serial, uevents};
 use vfiod::model::pci::{Address, BridgePath, Driver, Ids, Module, Slot};
+use vfiod::model::preflight::firmware::Table;
 use vfiod::model::variant;
 
 /// One target: what it takes is whatever bytes there are.
 pub type Target = fn(&[u8]);
 
 /// All targets, by name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("acts", acts),
+    ("dmar", dmar),
+    ("ivrs", ivrs),
+    ("klog", klog),
+    ("libvirt", libvirt),
     ("modprobe_d", modprobe_d),
     ("module_tree", module_tree),
     ("pci", pci),
@@ -34,7 +41,9 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("rtnetlink", rtnetlink),
     ("settings", settings),
     ("storage", storage),
+    ("survey", survey),
     ("sysfs", sysfs),
+    ("trace", trace),
     ("uevent", uevent),
 ];
 
@@ -48,7 +57,7 @@ pub fn proc_modules(bytes: &[u8]) {
     for line in modules.lines() {
         let _ = line.users();
         if let Ok(module) = line.name.parse::<Module>() {
-            assert!(module.as_str() != line.name || modules.get(&module).is_some(), "{module} is lost");
+            assert!(module.as_str() != line.name || modules.get(&module).is().is_some(), "{module} is lost");
         }
     }
 }
@@ -77,7 +86,7 @@ pub fn module_tree(bytes: &[u8]) {
         variants.extend(tree::variant(line));
     }
     let modalias = text.lines().next_back().unwrap_or_default();
-    let best = variant::best(modalias, &variants);
+    let best = variant::best(modalias, None, &variants);
     let offered = variants.iter().any(|variant| variant.module == best.module());
     assert!(offered || best == Driver::vfio_pci(), "{best} is nobody's");
 }
@@ -87,6 +96,17 @@ pub fn uevent(bytes: &[u8]) {
     if let Some(event) = uevents::parse(bytes) {
         assert!(event.path.starts_with('/'), "a path below /sys");
         let _ = event.wake();
+    }
+}
+
+/// Lines of the kernel's trace: whoever did it, by whatever name, is the process that the kernel names.
+pub fn trace(bytes: &[u8]) {
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let _ = line::parse(line);
+        let name = &line[..line.len().min(15)];
+        let whole = [name, b"-7     [000] .....     1.000002: module_free: vfio_pci"].concat();
+        let Some(line::Line::Freed(task, module)) = line::parse(&whole) else { panic!("{name:?} hides a line") };
+        assert!((task.tid, task.at.0) == (7, 1_000_002) && module.as_str() == "vfio_pci", "{name:?} lies");
     }
 }
 
@@ -162,4 +182,56 @@ pub fn sysfs(bytes: &[u8]) {
         let shown = path.to_string();
         assert!(shown.parse() == Ok(path), "{shown} is another path");
     }
+}
+
+/// What a table reserves lies in order, and names no place beyond the table.
+fn whole(table: Result<Table, String>, bytes: &[u8]) {
+    let Ok(table) = table else { return };
+    assert!(table.reservations.len() <= bytes.len() / 4, "more structures than bytes");
+    for reservation in table.reservations {
+        assert!(reservation.start <= reservation.end, "{reservation:?}");
+        for scope in &reservation.scopes {
+            if let (Ok(address), Ok(path)) = ("0000:04:01.0".parse(), "0000:00:07.0/00.0/01.0".parse()) {
+                let _ = scope.covers(address, &path, |_| None);
+            }
+            let _ = scope.to_string();
+        }
+    }
+}
+
+/// Intel's table of IOMMUs.
+pub fn dmar(bytes: &[u8]) {
+    whole(survey::dmar::parse(bytes), bytes);
+}
+
+/// AMD's table of IOMMUs.
+pub fn ivrs(bytes: &[u8]) {
+    whole(survey::ivrs::parse(bytes), bytes);
+}
+
+/// The kernel's log: what is taken from it can be shown on one line.
+pub fn klog(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for said in survey::log::recognise_all(text.lines()) {
+        assert!(!said.text.contains(char::is_control), "{:?}", said.text);
+    }
+}
+
+/// A libvirt domain: anybody who may define one writes it.
+pub fn libvirt(bytes: &[u8]) {
+    if let Ok(domain) = survey::libvirt::parse(&String::from_utf8_lossy(bytes)) {
+        assert!(!domain.name.contains(char::is_control), "{:?}", domain.name);
+    }
+}
+
+/// The files of sysfs and proc that a survey reads beside those.
+pub fn survey(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for region in survey::groups::regions(&text).into_iter().flatten() {
+        assert!(region.start <= region.end, "{region}");
+    }
+    for (start, end) in survey::functions::bars(&text) {
+        assert!(start < end, "0x{start:x}-0x{end:x}");
+    }
+    let _ = (survey::functions::total(&text), survey::iomem::parse(&text), survey::remapping::remapped(&text));
 }
