@@ -30,12 +30,13 @@ is() { if [[ $2 == "$3" ]]; then pass "$1"; else fail "$1" "got '$2', expected '
 finish() { echo "1..$lab_count"; ((lab_failed == 0)) || { echo "# $lab_failed of $lab_count failed"; exit 1; }; exit 0; }
 
 now_ms() { local us=${EPOCHREALTIME/./}; echo $((us / 1000)); }
-wait_for() { # SECONDS COMMAND…: until it succeeds, polled every 20 ms
-    local deadline=$(($(now_ms) + ${1%.*} * 1000))
+wait_for() { # SECONDS COMMAND…: until it succeeds, polled every 20 ms, and ever less often when it takes long
+    local deadline=$(($(now_ms) + ${1%.*} * 1000)) polls=0
     shift
     until "$@" >/dev/null 2>&1; do
         (($(now_ms) < deadline)) || { echo "not within the time: $*" >&2; return 1; }
-        sleep 0.02
+        # A question may cost more processor time here than what is waited for.
+        if ((++polls < 20)); then sleep 0.02; else sleep 0.2; fi
     done
 }
 
@@ -112,14 +113,14 @@ make_bond_bridge() { # NIC: bridge br0 over bond bond0 over the NIC; br0 has the
 }
 nic_to_netns() { ip netns add "$2" && ip link set "$(nic_of "$1")" netns "$2"; } # NIC NAME; "ip netns del NAME" brings it back
 
-hold_as_user() { # ADDRESS USER [device|group|container]: a process of that user holds it, as a VM would; prints the pid, kill it to release
-    local address pid node ready
+hold_as_user() { # ADDRESS USER [device|group|container, or handed OTHER DEPTH]: that user holds it, as a VM would; prints a pid to kill
+    local address pid node ready other
     address=$(full "$1")
-    node=/dev/vfio/$(group_of "$1")
+    other=$(full "${4:-$1}")
     ready=$(mktemp -u "$lab_run/hold.XXXXXX")
     install -d -m 1777 "$lab_run"
-    chown "$2" "$node" || return
-    setpriv --reuid="$2" --regid="$2" --clear-groups python3 /lab/hold.py "$address" "${3:-device}" "$ready" </dev/null >/dev/null 2>&1 &
+    for node in "$address" "$other"; do chown "$2" "/dev/vfio/$(group_of "$node")" || return; done
+    setpriv --reuid="$2" --regid="$2" --clear-groups python3 /lab/hold.py "$address" "${3:-device}" "$ready" "$other" "${5:-}" </dev/null >/dev/null 2>&1 &
     pid=$!
     wait_for 30 test -s "$ready" || return
     [[ $(<"$ready") == held ]] || { cat "$ready" >&2; return 1; }
@@ -131,26 +132,36 @@ release() { kill "$@" && wait_for 20 eval "! kill -0 $*"; } # PID… of the hold
 # A tracefs instance of our own. "file" is any write to an attribute of a PCI device (override, config, power/control, …); the others
 # are the files of buses and drivers, where the address is in the text that was written. Plus module loads and unloads.
 lab_trace=/sys/kernel/tracing/instances/lab
-lab_probes() {
-    local at name definition dentry
+lab_probes() { # their definitions, made once in a boot: going through the kernel's symbols takes seconds here
+    local made=$lab_run/probes dentry
     # Where struct file keeps its dentry; dentry: d_parent at 0x18, d_name.name at 0x28 (both kernels). Args in %di, %si, %dx.
     case $(uname -r) in 6.1.*) dentry=0x18 ;; *) dentry=0x48 ;; esac
     dentry="+$dentry(+0(%di))"
-    echo "p:lab/file kernfs_fop_write_iter top=+0(+0x28(+0x18(+0x18($dentry)))):string dir=+0(+0x28(+0x18($dentry))):string name=+0(+0x28($dentry)):string"
-    for name in bind_store unbind_store new_id_store remove_id_store drivers_probe_store rescan_store:bus driver_override_store:dev sriov_numvfs_store:dev; do
-        definition='on=+0(+0(%di)):string value=+0(%si):string'
-        [[ $name != *:dev ]] || definition='on=+0(+0(%di)):string value=+0(%dx):string'
-        name=${name%:*}
+    [[ -s $made ]] || {
+        echo "p:lab/file kernfs_fop_write_iter top=+0(+0x28(+0x18(+0x18($dentry)))):string dir=+0(+0x28(+0x18($dentry))):string name=+0(+0x28($dentry)):string"
         # Several functions may have the name (PCI, HID, platform …) and the kernel refuses an ambiguous one: all of them, by address.
-        while read -r at; do
-            echo "p:lab/${name%_store}_$((n += 1)) _text+$((0x$at - 0x$lab_text)) $definition"
-        done < <(awk -v name="$name" '$3 == name && NF == 3 { print $1 }' /proc/kallsyms)
-    done
+        awk -v of_bus='bind unbind new_id remove_id drivers_probe rescan' -v of_device='driver_override sriov_numvfs' '
+            BEGIN {
+                for (n = split(of_bus, names, " "); n; n--) text[names[n] "_store"] = "%si"
+                for (n = split(of_device, names, " "); n; n--) text[names[n] "_store"] = "%dx"
+            }
+            $3 == "_text" { base = $1 }
+            NF == 3 && $3 in text { at[++found] = $1; name[found] = $3 }
+            END {
+                for (n = 1; n <= found; n++)
+                    print substr(name[n], 1, length(name[n]) - 6), at[n], base, text[name[n]]
+            }' /proc/kallsyms | {
+            local name at base text n=0
+            while read -r name at base text; do
+                echo "p:lab/${name}_$((n += 1)) _text+$((0x$at - 0x$base)) on=+0(+0(%di)):string value=+0($text):string"
+            done
+        }
+    } >"$made"
+    cat "$made"
 }
 trace_writes_start() {
-    local n=0 lab_text probe
+    local probe
     trace_writes_off
-    lab_text=$(awk '$3 == "_text" { print $1; exit }' /proc/kallsyms)
     mkdir "$lab_trace" || return
     while read -r probe; do
         echo "$probe" >>/sys/kernel/tracing/kprobe_events || { echo "cannot set $probe" >&2; return 1; }

@@ -7,11 +7,18 @@
 . /lab/with/messages.sh
 
 configure() { mkdir -p /etc/vfiod && cat >/etc/vfiod/vfiod.toml; } # the configuration, from stdin
-status_text() { systemctl show -p StatusText --value vfiod; }
+# Asked again and again, and systemctl reads all of a unit's properties to show one.
+status_text() {
+    local text
+    text=$(dbus-send --system --print-reply=literal --dest=org.freedesktop.systemd1 /org/freedesktop/systemd1/unit/vfiod_2eservice \
+        org.freedesktop.DBus.Properties.Get string:org.freedesktop.systemd1.Service string:StatusText)
+    echo "${text#*variant       }"
+}
 says() { [[ $(status_text) == *"$1"* ]]; } # WORDS in the status line
 start_vfiod() { systemctl reset-failed vfiod 2>/dev/null; mark; systemctl start vfiod; }
 stop_vfiod() { systemctl stop vfiod; }
 main_pid() { systemctl show -p MainPID --value vfiod; }
+is_traced() { grep -qE '^TracerPid:\s+[1-9]' "/proc/$1/status"; } # PID, by strace
 is_active() { systemctl is-active --quiet vfiod; }
 reload_vfiod() { systemctl reload vfiod; }
 
@@ -52,9 +59,13 @@ watch_writes() {
 lab_endpoints='00:03.0 00:04.0 00:04.1 01:00.0 02:00.0 04:01.0 04:02.0 05:00.0 05:00.1 00:08.0 00:09.0'
 reset_host() { # vfiod stopped and forgotten, every endpoint back on its host driver, no vfio module, no VFs
     systemctl stop vfiod 2>/dev/null
-    rm -rf /run/vfiod /var/lib/vfiod /etc/vfiod /usr/lib/vfiod/conf.d /etc/modprobe.d/lab*.conf /run/systemd/system/vfiod.service.d
+    rm -rf /run/vfiod /var/lib/vfiod /etc/vfiod /usr/lib/vfiod/conf.d /etc/modprobe.d/lab*.conf
     mkdir -p /etc/vfiod
-    systemctl daemon-reload
+    # Reloading takes seconds here.
+    if [[ -e /run/systemd/system/vfiod.service.d ]]; then
+        rm -r /run/systemd/system/vfiod.service.d
+        systemctl daemon-reload
+    fi
     trace_writes_off
     destroy_vfs 2>/dev/null
     local address

@@ -22,10 +22,10 @@ address = "0000:04:02.0"
 TOML
 reload_vfiod
 ok 'both declared: both bound' wait_for 60 eval 'has_driver 04:01.0 vfio-pci && has_driver 04:02.0 vfio-pci'
-ok 'both declared: ready' wait_for 30 says '2 ready'
+ok 'both declared: ready' wait_for 60 says '2 ready'
 unbind 04:01.0
-ok 'one of them is lost and comes back' wait_for 30 has_driver 04:01.0 vfio-pci
-wait_for 30 says '2 ready'
+ok 'one of them is lost and comes back' wait_for 60 has_driver 04:01.0 vfio-pci
+wait_for 60 says '2 ready'
 
 # One of two is needed by the host: the other stays where it is, too.
 reset_host

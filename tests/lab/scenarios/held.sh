@@ -1,5 +1,5 @@
 #!/bin/bash
-# A process that is not root has a device open; an outsider's unbind hangs on it; an actor of our own is stuck.
+# A process that is not root has a device open, or was handed it by another; an outsider's unbind hangs on it.
 . /lab/common.sh
 reset_host
 configure <<'TOML'
@@ -11,9 +11,11 @@ breaker = { incidents = 1000 }
 address = "0000:01:00.0"
 [device.other]
 address = "0000:00:03.0"
+[device.idle]
+address = "0000:00:04.0"
 TOML
 start_vfiod
-ok 'ready' wait_for 60 says '2 ready'
+ok 'ready' wait_for 60 says '3 ready'
 
 holder=$(hold_as_user 01:00.0 labuser)
 ok 'open by somebody: assigned' wait_for 60 says '1 assigned'
@@ -24,7 +26,26 @@ ok 'the holder is named' eval "field VFIOD_CAUSE MESSAGE_ID=$MSG_HELD VFIOD_DEVI
 ok 'nothing is written while it is open' untouched 01:00.0
 release "$holder"
 ok 'it is pinned again once it is closed' wait_for 60 eval '[[ $(override_of 01:00.0) == vfio-pci ]]'
-wait_for 30 says '2 ready'
+wait_for 60 says '3 ready'
+
+# Its holder was handed it and has the other device's group open, not its own: then that device too.
+for depth in container device; do
+    mark
+    holder=$(hold_as_user 01:00.0 labuser handed 00:03.0 "$depth")
+    ok "handed over, the other's group open ($depth): both assigned" wait_for 60 says '2 assigned'
+    watch_writes
+    echo >"$(pci 01:00.0)/driver_override"
+    ok "handed over ($depth), its override is cleared: held" wait_for 60 says '1 held'
+    ok "its holder is named ($depth)" eval "field VFIOD_CAUSE MESSAGE_ID=$MSG_HELD VFIOD_DEVICE=0000:01:00.0 | grep -q 'in-use: .*python3.*nothing says which'"
+    echo >"$(pci 00:04.0)/driver_override"
+    ok "an idle device is repaired meanwhile ($depth)" wait_for 60 eval '[[ $(override_of 00:04.0) == vfio-pci ]]'
+    # Longer than the override's interval.
+    sleep 5
+    ok "nothing is written to what was handed over ($depth)" untouched 01:00.0
+    release "$holder"
+    ok "it is pinned again once it is closed ($depth)" wait_for 60 eval '[[ $(override_of 01:00.0) == vfio-pci ]]'
+    ok "ready again ($depth)" wait_for 60 says '3 ready'
+done
 
 # An outsider's unbind hangs on it.
 holder=$(hold_as_user 01:00.0 labuser)
@@ -45,10 +66,10 @@ ok 'the daemon lives through its watchdog' eval '[[ $(systemctl show -p NRestart
 ok 'nothing is written to it' untouched 01:00.0
 release "$holder"
 wait "$outsider"
-ok 'it was told as being released' eval "field VFIOD_CAUSE MESSAGE_ID=$MSG_HELD VFIOD_DEVICE=0000:01:00.0 | grep -qE '^(being-released|unreadable):'"
+ok 'it was told as being released' wait_for 60 eval "field VFIOD_CAUSE MESSAGE_ID=$MSG_HELD VFIOD_DEVICE=0000:01:00.0 | grep -qE '^(being-released|unreadable):'"
 echo "# $(field VFIOD_CAUSE MESSAGE_ID="$MSG_HELD" VFIOD_DEVICE=0000:01:00.0)"
 ok 'the holder leaves: back' wait_for 60 has_driver 01:00.0 vfio-pci
-ok 'ready again' wait_for 30 says '2 ready'
+ok 'ready again' wait_for 60 says '3 ready'
 
 stop_vfiod
 finish

@@ -25,10 +25,11 @@ TOML
 }
 blocked() { # NAME STATE: said once, in that state, and nothing is tried again
     ok "$1: blocked" wait_for 60 says "vfio_pci $2"
-    ok "$1: told with the evidence" wait_for 10 told MESSAGE_ID="$MSG_MODULE_BLOCKED" VFIOD_MODULE=vfio_pci VFIOD_NEW="$2"
+    ok "$1: told with the evidence" wait_for 60 told MESSAGE_ID="$MSG_MODULE_BLOCKED" VFIOD_MODULE=vfio_pci VFIOD_NEW="$2"
     echo "# $(field VFIOD_CAUSE MESSAGE_ID="$MSG_MODULE_BLOCKED" VFIOD_MODULE=vfio_pci)"
-    # What it needs is loaded all the same, once.
+    # What stands on its own may be loaded meanwhile.
     sleep 3
+    wait_for 60 eval '! pgrep "^(vfiod-act|modprobe)$"'
     watch_modprobe
     sleep 5
     is "$1: no loop" "$(modprobes)" 1
@@ -36,6 +37,8 @@ blocked() { # NAME STATE: said once, in that state, and nothing is tried again
     is "$1: one entry" "$(count MESSAGE_ID="$MSG_MODULE_BLOCKED" VFIOD_MODULE=vfio_pci)" 1
     ok "$1: the device is blocked for that reason" told MESSAGE_ID="$MSG_BLOCKED" VFIOD_DEVICE=0000:01:00.0
     ok "$1: the module stays out" eval '! module_live vfio_pci'
+    # A tree without it does not tell what it needs.
+    [[ $2 == not-installed ]] || ok "$1: and so does what only it needs" eval '! module_live vfio_pci_core'
 }
 
 begin
@@ -43,7 +46,7 @@ echo 'install vfio_pci /bin/false' >/etc/modprobe.d/lab.conf
 start_vfiod
 blocked 'an install rule that is false' prohibited
 rm /etc/modprobe.d/lab.conf
-ok 'an install rule that is false: recovers when it goes' wait_for 30 says '1 ready'
+ok 'an install rule that is false: recovers when it goes' wait_for 60 says '1 ready'
 stop_vfiod
 
 begin
@@ -51,7 +54,7 @@ echo 'blacklist vfio_pci' >/etc/modprobe.d/lab.conf
 start_vfiod
 blocked 'a blacklist line' prohibited
 rm /etc/modprobe.d/lab.conf
-ok 'a blacklist line: recovers when it goes' wait_for 30 says '1 ready'
+ok 'a blacklist line: recovers when it goes' wait_for 60 says '1 ready'
 stop_vfiod
 
 begin '[modules]
@@ -77,7 +80,7 @@ mv "$tree" "$tree.away"
 start_vfiod
 blocked 'the module tree is gone' tree-missing
 mv "$tree.away" "$tree"
-ok 'the module tree is gone: recovers when it is back' wait_for 30 says '1 ready'
+ok 'the module tree is gone: recovers when it is back' wait_for 60 says '1 ready'
 stop_vfiod
 
 begin
@@ -88,7 +91,7 @@ start_vfiod
 blocked 'not in the tree' not-installed
 mv "$file.away" "$file"
 depmod
-ok 'not in the tree: recovers when it is' wait_for 30 says '1 ready'
+ok 'not in the tree: recovers when it is' wait_for 60 says '1 ready'
 stop_vfiod
 
 # Write-once until the next boot: the last one.

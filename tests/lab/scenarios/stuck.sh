@@ -27,24 +27,25 @@ ok 'past its deadline the write counts as stuck' wait_for 60 told MESSAGE_ID="$M
 is 'one alert' "$(count MESSAGE_ID="$MSG_STUCK" VFIOD_MODULE=vfio_pci)" 1
 is 'one actor is at work' "$(actors)" 1
 actor=$(pgrep vfiod-act)
-took=$(for _ in 1 2 3; do before=$(now_ms); systemctl restart vfiod; echo $(($(now_ms) - before)); done | sort -n | sed -n 2p)
-echo "# systemctl restart vfiod took $took ms with a stuck actor (median of 3)"
+# The median of a few: what else goes on beside this machine is not vfiod's.
+took=$(for _ in 1 2 3 4 5; do before=$(now_ms); systemctl restart vfiod; echo $(($(now_ms) - before)); done | sort -n | sed -n 3p)
+echo "# systemctl restart vfiod took $took ms with a stuck actor (median of 5)"
 ok 'systemctl restart takes under 2 s' test "$took" -lt 2000
-ok 'the new one says that it takes the write over' wait_for 20 told MESSAGE_ID="$MSG_ADOPTED"
+ok 'the new one says that it takes the write over' wait_for 60 told MESSAGE_ID="$MSG_ADOPTED"
 is 'it is the same actor' "$(pgrep vfiod-act)" "$actor"
 kill -9 "$(main_pid)"
-wait_for 20 is_active
+wait_for 60 is_active
 sleep 3
 is 'also after a crash no second write is begun' "$(pgrep vfiod-act)" "$actor"
 echo '{' >/run/vfiod/acts/modules.json
 kill -9 "$(main_pid)"
-wait_for 20 is_active
+wait_for 60 is_active
 sleep 3
 is 'also where its intent cannot be read' "$(pgrep vfiod-act)" "$actor"
 mark
 echo go >/run/lab/gate
 ok 'it returns: the module is live and the pinned device bound' wait_for 60 eval 'module_live vfio_pci && has_driver 01:00.0 vfio-pci'
 ok 'and the rest is done' wait_for 60 says '2 ready'
-ok 'no actor is left' wait_for 20 eval '! pgrep vfiod-act'
+ok 'no actor is left' wait_for 60 eval '! pgrep vfiod-act'
 stop_vfiod
 finish

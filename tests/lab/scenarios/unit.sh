@@ -39,7 +39,9 @@ stop_vfiod
 is 'stopping leaves the device where it is' "$(driver_of 01:00.0)" "$before"
 sleep 3
 ok 'a stopped vfiod stays stopped' eval '! is_active'
-timeout 8 vfiod run >/run/lab/terminal 2>&1
-ok 'on a terminal: readable lines' grep -q 'started: ready: 1 ready' /run/lab/terminal
+vfiod run >/run/lab/terminal 2>&1 &
+ok 'on a terminal: readable lines' wait_for 60 grep -q 'started: ready: 1 ready' /run/lab/terminal
+kill $!
+wait $!
 ok 'on a terminal: no fields' eval '! grep -qi message_id /run/lab/terminal'
 finish
