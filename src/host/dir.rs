@@ -5,14 +5,21 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use nix::dir::Entry;
-use nix::fcntl::{AtFlags, OFlag, readlinkat};
+use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, fstatat};
+use rustix::fs::{OFlags, RawDir, openat, readlinkat_raw};
 
 use super::root::Root;
+
+/// What one call takes of a directory's entries: all of them, for most directories of sysfs.
+const ENTRIES: usize = 4096;
+/// No link's target is longer, as the kernel has it.
+const TARGET: usize = 4096;
 
 /// An open directory.
 #[derive(Debug)]
@@ -49,9 +56,21 @@ impl<'r> Dir<'r> {
     /// # Errors
     /// As `readlink(2)`.
     pub fn link(&self, below: &str) -> io::Result<OsString> {
+        self.follow(below, OsStr::to_owned)
+    }
+
+    /// What is made of the target of a link; of the many that a pass reads most are only compared.
+    ///
+    /// # Errors
+    /// As `readlink(2)`.
+    pub fn follow<T>(&self, below: &str, take: impl FnOnce(&OsStr) -> T) -> io::Result<T> {
         match &self.fd {
-            Some(fd) => Ok(readlinkat(fd, below)?),
-            None => self.root.read_link(&self.whole(below)).map(std::path::PathBuf::into_os_string),
+            Some(fd) => {
+                let mut target = [MaybeUninit::uninit(); TARGET];
+                let (target, _) = readlinkat_raw(fd, below, &mut target)?;
+                Ok(take(OsStr::from_bytes(target)))
+            }
+            None => self.root.read_link(&self.whole(below)).map(|target| take(target.as_os_str())),
         }
     }
 
@@ -69,19 +88,22 @@ impl<'r> Dir<'r> {
     /// Hands over each name in a directory below, unsorted; names that are no UTF-8 are left out.
     ///
     /// # Errors
-    /// As `opendir(3)` and `readdir(3)`; `InvalidData` when there are more than `most`: a machine
+    /// As `open(2)` and `getdents(2)`; `InvalidData` when there are more than `most`: a machine
     /// has not that many, a hostile tree may.
     pub fn each(&self, below: &str, most: usize, mut visit: impl FnMut(&str)) -> io::Result<()> {
-        let mut dir = match &self.fd {
+        let dir = match &self.fd {
             Some(fd) => {
-                let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-                nix::dir::Dir::openat(fd, below, flags, Mode::empty())?
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                openat(fd, below, flags, rustix::fs::Mode::empty())?
             }
             None => self.root.open_dir(&self.whole(below))?,
         };
+        // Four calls a directory; `opendir` and its kin take eight, and a pass lists one for each group.
+        let mut entries = [MaybeUninit::uninit(); ENTRIES];
+        let mut entries = RawDir::new(dir, &mut entries);
         let mut count = 0_usize;
-        for entry in dir.iter() {
-            let entry: Entry = entry?;
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
             let Ok(name) = entry.file_name().to_str() else { continue };
             if name != "." && name != ".." {
                 count += 1;

@@ -1,6 +1,6 @@
 //! One pass over the devices of interest: their links, their groups, their groups' members.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ pub(super) const MANY: usize = 1 << 16;
 /// What is known of devices from earlier passes.
 #[derive(Debug, Default)]
 pub struct Memory {
-    known: HashMap<Address, Known>,
-    pins: HashMap<Address, (u64, Fact<Driver>)>,
+    known: BTreeMap<Address, Known>,
+    pins: BTreeMap<Address, (u64, Fact<Driver>)>,
     /// What is reserved in a group, with the directory that it was read from.
-    regions: HashMap<u32, Regions>,
+    regions: BTreeMap<u32, Regions>,
     /// Drivers met so far: a handful of names for thousands of devices.
     drivers: Vec<Driver>,
     number: u64,
@@ -339,11 +339,12 @@ fn node(nodes: &io::Result<Dir<'_>>, number: &str) -> Fact<()> {
 
 /// A link by the last component of its target.
 fn link<T>(dir: &Dir<'_>, path: &str, parse: impl FnOnce(&str) -> Option<T>) -> Fact<T> {
-    match dir.link(path) {
-        Ok(target) => match last(&target).and_then(parse) {
-            Some(value) => Fact::Is(value),
-            None => Fact::Unreadable(format!("read link {}: it leads to {}", dir.whole(path), target.display())),
-        },
+    let read = dir.follow(path, |target| match last(target).and_then(parse) {
+        Some(value) => Fact::Is(value),
+        None => Fact::Unreadable(format!("read link {}: it leads to {}", dir.whole(path), target.display())),
+    });
+    match read {
+        Ok(known) => known,
         Err(e) if is_absent(&e) => Fact::Absent,
         Err(e) => Fact::Unreadable(named("read link", dir, path, &e).to_string()),
     }

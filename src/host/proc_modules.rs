@@ -16,6 +16,8 @@ use crate::model::snapshot::Fact;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProcModules {
     text: String,
+    /// Where its lines begin.
+    begins: Vec<usize>,
     /// Whether there was such a file: a kernel without `CONFIG_MODULES` has none.
     present: bool,
 }
@@ -62,7 +64,10 @@ impl ProcModules {
 
     /// Takes the text of the file.
     pub fn parse(text: impl Into<String>) -> ProcModules {
-        ProcModules { text: text.into(), present: true }
+        let text = text.into();
+        let ends = text.match_indices('\n').map(|(end, _)| end + 1);
+        let begins = std::iter::once(0).chain(ends).collect();
+        ProcModules { text, begins, present: true }
     }
 
     /// Whether this kernel has loadable modules at all.
@@ -77,9 +82,10 @@ impl ProcModules {
     #[must_use]
     pub fn get(&self, module: &Module) -> Fact<Loaded<'_>> {
         let name = module.as_str();
-        let of_it = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' '));
+        let rests = self.begins.iter().filter_map(|begin| self.text.get(*begin..));
+        let of_it = |rest: &&str| rest.strip_prefix(name).is_some_and(|fields| fields.starts_with(' '));
         let mut damaged = None;
-        for text in self.text.lines().filter(of_it) {
+        for text in rests.filter(of_it).filter_map(|rest| rest.lines().next()) {
             match line(text) {
                 Some(loaded) => return Fact::Is(loaded),
                 None => damaged = Some(text),

@@ -30,6 +30,8 @@ enum Kind {
 
 /// Files of a saved tree larger than this are not read: no kernel file that vfiod reads is.
 const LARGEST: u64 = 16 << 20;
+/// An attribute has at most a page: one call takes it, and one finds its end.
+const USUAL: usize = 4096;
 
 impl Root {
     /// `/`: this machine.
@@ -68,12 +70,12 @@ impl Root {
     /// Opens a directory for reading its entries.
     ///
     /// # Errors
-    /// As `opendir(3)`.
-    pub(super) fn open_dir(&self, path: &str) -> io::Result<nix::dir::Dir> {
+    /// As `open(2)`.
+    pub(super) fn open_dir(&self, path: &str) -> io::Result<OwnedFd> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         match &self.kind {
-            Kind::Live | Kind::Trusted => Ok(nix::dir::Dir::open(&self.join(path), flags, Mode::empty())?),
-            Kind::Hostile(fd) => Ok(nix::dir::Dir::from_fd(self.open(fd, path, flags)?)?),
+            Kind::Live | Kind::Trusted => Ok(nix::fcntl::open(&self.join(path), flags, Mode::empty())?),
+            Kind::Hostile(fd) => self.open(fd, path, flags),
         }
     }
 
@@ -97,7 +99,8 @@ impl Root {
     /// As `open(2)`; `InvalidData` for what is no plain file in a hostile tree.
     pub fn reader(&self, path: &str) -> io::Result<Box<dyn Read>> {
         match &self.kind {
-            Kind::Live | Kind::Trusted => Ok(Box::new(File::open(self.join(path))?)),
+            // Whoever reads all of a plain `File` asks for its size first, which the kernel's own files do not have.
+            Kind::Live | Kind::Trusted => Ok(Box::new(File::open(self.join(path))?.take(u64::MAX))),
             Kind::Hostile(fd) => {
                 let file = File::from(self.open(fd, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)?);
                 if !file.metadata()?.is_file() {
@@ -113,7 +116,7 @@ impl Root {
     /// # Errors
     /// As `open(2)` and `read(2)`.
     pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(USUAL);
         self.reader(path)?.read_to_end(&mut bytes)?;
         Ok(bytes)
     }
