@@ -28,10 +28,11 @@ const IDS: &str = "a vendor and device id such as 10de:2684";
 const A_DRIVER: &str = "a driver's name such as vfio-pci";
 const A_NAME: &str = "a kernel name (letters, digits, `_`, `-`, at most 55 of them)";
 
-/// Parses hexadecimal digits without sign or prefix, `least` to `most` of them.
-fn hex(text: &str, least: usize, most: usize) -> Option<u32> {
-    let fits = (least..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
-    if fits { u32::from_str_radix(text, 16).ok() } else { None }
+/// Parses hexadecimal digits without sign or prefix, `least` to `most` (8) of them.
+fn hex(text: &[u8], least: usize, most: usize) -> Option<u32> {
+    let digits = text.iter().map(|byte| char::from(*byte).to_digit(16));
+    let fits = (least..=most).contains(&text.len());
+    if fits { digits.fold(Some(0), |number, digit| Some(number? << 4 | digit?)) } else { None }
 }
 
 /// The address of a PCI function: `domain:bus:device.function`.
@@ -66,7 +67,23 @@ impl Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04x}:{:02x}:{:02x}.{:x}", self.domain, self.bus, self.device, self.function)
+        let Address { domain, bus, device, function } = *self;
+        if domain > 0xffff {
+            return write!(f, "{domain:04x}:{bus:02x}:{device:02x}.{function:x}");
+        }
+        // Without the machinery of formatting: a pass shows hundreds of them, as names of files.
+        let mut text = *b"0000:00:00.0";
+        for (number, place) in [(domain, 0..4), (bus.into(), 5..7), (device.into(), 8..10), (function.into(), 11..12)] {
+            put_hex(number, &mut text[place]);
+        }
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+/// Puts the last hexadecimal digits of a number, as many as there is place for.
+fn put_hex(number: u32, place: &mut [u8]) {
+    for (digit, byte) in place.iter_mut().rev().enumerate() {
+        *byte = b"0123456789abcdef"[(number >> (4 * digit) & 0xf) as usize];
     }
 }
 
@@ -74,34 +91,28 @@ impl FromStr for Address {
     type Err = ParseError;
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let bad = || wrong(text, AN_ADDRESS);
-        let (slot, function) = match text.strip_prefix("pci_") {
-            Some(rest) => rest.rsplit_once('_'),
-            None => text.rsplit_once('.'),
+        let (slot, function) = match text.as_bytes() {
+            [b'p', b'c', b'i', b'_', slot @ .., b'_', function] => (parse_slot(slot, b'_', false), function),
+            [slot @ .., b'.', function] => (parse_slot(slot, b':', true), function),
+            _ => return Err(bad()),
+        };
+        match function {
+            b'0'..=b'7' => Ok(slot.ok_or_else(bad)?.function(function - b'0')),
+            _ => Err(bad()),
         }
-        .ok_or_else(bad)?;
-        let slot = match text.starts_with("pci_") {
-            true => parse_slot(slot, '_', false),
-            false => parse_slot(slot, ':', true),
-        }
-        .ok_or_else(bad)?;
-        let function = hex(function, 1, 1).filter(|f| *f < 8).ok_or_else(bad)?;
-        Ok(slot.function(u8::try_from(function).map_err(|_| bad())?))
     }
 }
 
-fn parse_slot(text: &str, separator: char, short: bool) -> Option<Slot> {
-    let mut parts = text.rsplit(separator);
-    let device = hex(parts.next()?, 2, 2).filter(|d| *d < 32)?;
-    let bus = hex(parts.next()?, 2, 2)?;
-    let domain = match parts.next() {
+fn parse_slot(text: &[u8], separator: u8, short: bool) -> Option<Slot> {
+    let (rest, device) = text.split_last_chunk::<2>()?;
+    let (rest, bus) = rest.strip_suffix(&[separator])?.split_last_chunk::<2>()?;
+    let domain = match rest.strip_suffix(&[separator]) {
         Some(domain) => hex(domain, 4, 8)?,
-        None if short => 0,
+        None if short && rest.is_empty() => 0,
         None => return None,
     };
-    if parts.next().is_some() {
-        return None;
-    }
-    Some(Slot { domain, bus: u8::try_from(bus).ok()?, device: u8::try_from(device).ok()? })
+    let device = hex(device, 2, 2).filter(|device| *device < 32)?;
+    Some(Slot { domain, bus: u8::try_from(hex(bus, 2, 2)?).ok()?, device: u8::try_from(device).ok()? })
 }
 
 /// A slot: all functions of one card, `domain:bus:device`.
@@ -132,7 +143,7 @@ impl fmt::Display for Slot {
 impl FromStr for Slot {
     type Err = ParseError;
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        parse_slot(text, ':', true).ok_or_else(|| wrong(text, A_SLOT))
+        parse_slot(text.as_bytes(), b':', true).ok_or_else(|| wrong(text, A_SLOT))
     }
 }
 
@@ -174,8 +185,8 @@ impl FromStr for BridgePath {
         let hops = steps
             .map(|step| {
                 let (device, function) = step.split_once('.')?;
-                let device = hex(device, 2, 2).filter(|d| *d < 32)?;
-                let function = hex(function, 1, 1).filter(|f| *f < 8)?;
+                let device = hex(device.as_bytes(), 2, 2).filter(|d| *d < 32)?;
+                let function = hex(function.as_bytes(), 1, 1).filter(|f| *f < 8)?;
                 Some(Hop { device: u8::try_from(device).ok()?, function: u8::try_from(function).ok()? })
             })
             .collect::<Option<Vec<_>>>()
@@ -204,7 +215,7 @@ impl FromStr for Ids {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let bad = || wrong(text, IDS);
         let (vendor, device) = text.split_once(':').ok_or_else(bad)?;
-        let half = |part| hex(part, 4, 4).and_then(|n| u16::try_from(n).ok()).ok_or_else(bad);
+        let half = |part: &str| hex(part.as_bytes(), 4, 4).and_then(|n| u16::try_from(n).ok()).ok_or_else(bad);
         Ok(Ids { vendor: half(vendor)?, device: half(device)? })
     }
 }
