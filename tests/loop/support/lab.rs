@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::Instant;
 use vfiod::bus::call::{Answer as Reply, Ask, Call, Caller, Refusal};
 use vfiod::config::Settings;
 use vfiod::config::settings::settings;
@@ -32,6 +33,8 @@ pub const NIC: &str = "0000:00:03.0";
 pub const OTHER: &str = "0000:01:00.0";
 /// Two functions of a slot, in one group.
 pub const SLOT: [&str; 2] = ["0000:05:00.0", "0000:05:00.1"];
+/// How often systemd wants a sign of life, as the unit has it.
+pub const WATCHDOG: Duration = Duration::from_secs(30);
 /// Two NICs behind a PCI bridge, in the bridge's group.
 pub const PAIR: [&str; 2] = ["0000:04:01.0", "0000:04:02.0"];
 
@@ -70,7 +73,6 @@ pub struct Lab {
     pub ear: Ear,
     pub shelf: Shelf,
     pub socket: Socket,
-    pub watchdog: Option<Duration>,
     pub screen: Screen,
     /// Where leases lie, over restarts.
     leases: Rc<tempfile::TempDir>,
@@ -91,7 +93,6 @@ impl Lab {
             ear: Ear::default(),
             shelf: Shelf::default(),
             socket: Socket::default(),
-            watchdog: None,
             screen: Screen::default(),
             leases: Rc::new(tempfile::tempdir().unwrap()),
             ask: None,
@@ -126,7 +127,7 @@ impl Lab {
             requests,
         );
         let leases = Leases::new(self.leases.path().to_owned());
-        let watch = watch.watchdog(self.watchdog).on_the_bus(Box::new(self.screen.clone()), leases);
+        let watch = watch.watchdog(Some(WATCHDOG)).on_the_bus(Box::new(self.screen.clone()), leases);
         self.daemon = Some(tokio::task::spawn_local(watch.run()));
         self.ask = Some(ask);
     }
@@ -238,6 +239,12 @@ impl Lab {
 
     pub fn words(&self) -> Vec<Word> {
         self.socket.0.borrow().iter().map(|(_, word)| word.clone()).collect()
+    }
+
+    /// When signs of life came.
+    pub fn beats(&self) -> Vec<Instant> {
+        let words = self.socket.0.borrow();
+        words.iter().filter(|(_, word)| *word == Word::Alive).filter_map(|(at, _)| *at).collect()
     }
 
     pub fn driver(&self, address: &str) -> Option<String> {
