@@ -30,9 +30,9 @@ const A_NAME: &str = "a kernel name (letters, digits, `_`, `-`, at most 55 of th
 
 /// Parses hexadecimal digits without sign or prefix, `least` to `most` (8) of them.
 fn hex(text: &[u8], least: usize, most: usize) -> Option<u32> {
-    let digits = text.iter().map(|byte| char::from(*byte).to_digit(16));
+    let mut digits = text.iter().map(|byte| char::from(*byte).to_digit(16));
     let fits = (least..=most).contains(&text.len());
-    if fits { digits.fold(Some(0), |number, digit| Some(number? << 4 | digit?)) } else { None }
+    if fits { digits.try_fold(0, |number, digit| Some(number << 4 | digit?)) } else { None }
 }
 
 /// The address of a PCI function: `domain:bus:device.function`.
