@@ -37,6 +37,8 @@ pub(super) struct Ledger {
     /// Processes whose command line is wanted, and those that it was asked for.
     pub(super) to_ask: Vec<(u32, u64)>,
     pub(super) asked: VecDeque<(u32, u64)>,
+    /// Modules whose load has begun, the latest last, and by which thread.
+    loads: VecDeque<(Module, Time, u32)>,
     said_missed: bool,
     pub(super) witnessed: Witnessed,
 }
@@ -49,6 +51,7 @@ impl Ledger {
             unloads: VecDeque::new(),
             to_ask: Vec::new(),
             asked: VecDeque::new(),
+            loads: VecDeque::new(),
             said_missed: false,
             witnessed: Witnessed::default(),
         }
@@ -66,7 +69,10 @@ impl Ledger {
                 }
             }
             Line::Freed(task, module) => self.freed(&task, module),
-            Line::Loaded(task, module) => self.witnessed.records.push(Record::Loaded { module, at: task.at }),
+            Line::Loaded(task, module) => {
+                push(&mut self.loads, (module.clone(), task.at, task.tid));
+                self.witnessed.records.push(Record::Loaded { module, at: task.at });
+            }
             Line::Missed => {
                 self.witnessed.records.push(Record::Missed);
                 if !std::mem::replace(&mut self.said_missed, true) {
@@ -78,6 +84,14 @@ impl Ledger {
     }
 
     fn freed(&mut self, task: &Task, module: Module) {
+        // A load whose init function fails is freed by whoever loads: that has unloaded nothing.
+        let of_load = |(loaded, at, tid): &(Module, Time, u32)| {
+            (loaded, *tid) == (&module, task.tid) && task.at.since(*at) < SAME
+        };
+        if let Some(place) = self.loads.iter().rposition(of_load) {
+            self.loads.remove(place);
+            return;
+        }
         let known = |pid: u32| self.suspects.iter().rev().find(|(_, suspect)| suspect.culprit.pid == pid);
         let suspect = match suspect::ask(&self.root, task.tid, task.at) {
             Some(mut suspect) => {

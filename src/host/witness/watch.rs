@@ -248,6 +248,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_load_that_fails_is_nobodys_unload() {
+        let mut case = case("");
+        assert_eq!(case.traced("modprobe", 500, 41, "module_load: vfio_pci "), ["vfio_pci is loaded"]);
+        // The kernel frees what it could not initialise.
+        assert!(case.traced("modprobe", 500, 41, "module_free: vfio_pci").is_empty());
+        assert_eq!(case.traced("rmmod", 501, 42, "module_free: vfio_pci"), ["vfio_pci: rmmod[501]"]);
+        // The number of a process is given away again.
+        case.traced("modprobe", 502, 43, "module_load: vfio ");
+        assert_eq!(case.traced("rmmod", 502, 60, "module_free: vfio"), ["vfio: rmmod[502]"]);
+    }
+
+    #[tokio::test]
     async fn what_was_lost_is_said_once_and_recorded_each_time() {
         let mut case = case("");
         nix::unistd::write(&case.trace, b"CPU:0 [LOST 3 EVENTS]\nCPU:1 [LOST EVENTS]\n").unwrap();
