@@ -109,7 +109,7 @@ fn group_shared(ask: Question<'_>, address: Address) -> Option<(Guard, String)> 
             Fact::Unreadable(why) => return Some((Guard::Unreadable, why.clone())),
             Fact::Is(driver) => {
                 let kept = ask.found.owner.contains_key(member) && !ask.found.released.contains(member);
-                if !is_harmless(&other.card, driver, &ask.snapshot.variants) && !kept {
+                if !is_harmless(&other.card, driver, &ask.snapshot.variants, ask.snapshot.platform.kernel) && !kept {
                     let reason = format!(
                         "{member} shares group {number}, is on {driver} and is not declared; declare it too, or unbind it"
                     );
@@ -219,7 +219,8 @@ pub fn blockers(snapshot: &Snapshot, group: &Group) -> Vec<(Address, Driver)> {
     let blocks = |member: &Address| {
         let function = snapshot.functions.get(member)?;
         let driver = function.driver.is()?;
-        (!is_harmless(&function.card, driver, &snapshot.variants)).then(|| (*member, driver.clone()))
+        (!is_harmless(&function.card, driver, &snapshot.variants, snapshot.platform.kernel))
+            .then(|| (*member, driver.clone()))
     };
     group.members.iter().filter_map(blocks).collect()
 }

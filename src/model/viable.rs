@@ -8,12 +8,13 @@ use super::variant::is_vfio;
 /// (`driver_managed_dma`, or by name before 5.19).
 const HARMLESS: [&str; 2] = ["pci-stub", "pcieport"];
 
-/// Whether a member on this driver lets its group be viable. A bridge does where its header is no
-/// endpoint's, as of PCI and CardBus bridges: an ISA bridge on lpc_ich keeps its group from being
-/// opened (seen on 6.1 and 6.12).
+/// Whether a member on this driver lets its group be viable, on a kernel of this version. An ISA bridge
+/// on lpc_ich does not (seen on 6.1 and 6.12). Before 5.19 a bridge did where its header is no
+/// endpoint's, as of PCI and CardBus bridges; since then the driver must say that it leaves DMA alone.
 #[must_use]
-pub fn is_harmless(card: &Card, driver: &Driver, variants: &[Variant]) -> bool {
-    let leads_on = matches!(card.class >> 8, 0x0604 | 0x0607);
+pub fn is_harmless(card: &Card, driver: &Driver, variants: &[Variant], kernel: (u32, u32)) -> bool {
+    let by_header = kernel != (0, 0) && kernel < (5, 19);
+    let leads_on = by_header && matches!(card.class >> 8, 0x0604 | 0x0607);
     is_vfio(driver, variants) || HARMLESS.contains(&driver.as_str()) || leads_on
 }
 
@@ -41,22 +42,19 @@ mod tests {
     #[test]
     fn a_member_is_harmless_by_its_driver_or_by_a_header_that_is_no_endpoints() {
         let variants = [Variant { pattern: String::new(), module: "mlx5_vfio_pci".parse().unwrap() }];
-        for (class, driver, harmless) in [
-            (0x02_00_00, "vfio-pci", true),
-            (0x02_00_00, "mlx5_vfio_pci", true),
-            (0x02_00_00, "pci-stub", true),
-            (0x06_04_00, "pcieport", true),
-            (0x06_04_00, "shpchp", true),
-            (0x06_07_00, "yenta_cardbus", true),
-            (0x06_01_00, "lpc_ich", false),
-            (0x06_00_00, "agpgart-intel", false),
-            (0x02_00_00, "e1000e", false),
+        for (class, driver, [before, since]) in [
+            (0x02_00_00, "vfio-pci", [true, true]),
+            (0x02_00_00, "mlx5_vfio_pci", [true, true]),
+            (0x02_00_00, "pci-stub", [true, true]),
+            (0x06_04_00, "pcieport", [true, true]),
+            (0x06_04_00, "shpchp", [true, false]),
+            (0x06_07_00, "yenta_cardbus", [true, false]),
+            (0x06_01_00, "lpc_ich", [false, false]),
+            (0x06_00_00, "agpgart-intel", [false, false]),
+            (0x02_00_00, "e1000e", [false, false]),
         ] {
-            assert_eq!(
-                is_harmless(&card(class), &driver.parse().unwrap(), &variants),
-                harmless,
-                "{class:06x} {driver}"
-            );
+            let on = |kernel| is_harmless(&card(class), &driver.parse().unwrap(), &variants, kernel);
+            assert_eq!([(5, 18), (5, 19), (6, 12), (0, 0)].map(on), [before, since, since, since], "{driver}");
         }
     }
 }
