@@ -19,6 +19,9 @@ use super::time::Time;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Memory {
+    /// What was asked of the vfiod that remembers this, and how to go about it: `[Desired, Policy]` as JSON.
+    /// What a later version cannot read is not known to be another.
+    pub asked: String,
     /// Whether a function was on a VFIO driver at some time in this boot.
     pub vfio_seen: bool,
     /// Functions that have been on a VFIO driver in this boot, by device object.

@@ -41,15 +41,12 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         let answer = match ask {
             Ask::Pass => return self.wait_for_pass(Waiting::Pass(reply)),
             Ask::Plan => return self.wait_for_plan(caller.uid, reply),
-            Ask::Repair(targets) => match self.urge(&targets) {
+            Ask::Repair(targets) => match self.all_meant(&targets).and_then(|meant| self.urge(meant)) {
                 Ok(meant) => return self.wait_for_settling(meant, reply),
                 Err(refusal) => Err(refusal),
             },
-            Ask::LoadModules(modules) => match self.urge(&modules_as_targets(&modules)) {
-                Ok(meant) => {
-                    let meant = Meant { modules: meant.modules, ..Meant::default() };
-                    return self.wait_for_settling(meant, reply);
-                }
+            Ask::LoadModules(modules) => match self.modules_meant(&modules).and_then(|meant| self.urge(meant)) {
+                Ok(meant) => return self.wait_for_settling(meant, reply),
                 Err(refusal) => Err(refusal),
             },
             Ask::Release(target) => match self.release(&target, caller).await {
@@ -120,7 +117,11 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         })
     }
 
+    /// What these mean together; everything, where there is none.
     fn all_meant(&self, targets: &[Target]) -> Result<Meant, Refusal> {
+        if targets.is_empty() {
+            return self.meant(&Target::All);
+        }
         let mut all = Meant::default();
         for target in targets {
             all.extend(self.meant(target)?);
@@ -128,8 +129,13 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         Ok(all)
     }
 
-    fn urge(&mut self, targets: &[Target]) -> Result<Meant, Refusal> {
-        let meant = if targets.is_empty() { self.meant(&Target::All)? } else { self.all_meant(targets)? };
+    /// The same of modules. Whoever wants all of them loaded wants nothing of any device.
+    fn modules_meant(&self, modules: &[Module]) -> Result<Meant, Refusal> {
+        let targets: Vec<Target> = modules.iter().cloned().map(Target::Module).collect();
+        Ok(Meant { modules: self.all_meant(&targets)?.modules, ..Meant::default() })
+    }
+
+    fn urge(&mut self, meant: Meant) -> Result<Meant, Refusal> {
         self.enforcing()?;
         if let Some(last) = &self.last {
             self.keeper.urge(last, &meant);
@@ -160,7 +166,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
 
     /// Looks whether these can be given back; only then it is remembered that they are to be.
     async fn release(&mut self, target: &Target, caller: &Caller) -> Result<Meant, Refusal> {
-        let meant = self.meant(target)?;
+        let mut meant = self.meant(target)?;
         if meant.units.is_empty() || matches!(target, Target::All | Target::Module(_)) {
             return Err(Refusal::Refused("only a device or an entry can be released".to_owned()));
         }
@@ -195,15 +201,18 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         self.keeper.release(&meant, caller.uid, since);
         // Before the first write, so that a crash in between does not take it back.
         self.keep();
+        // What became of those that move with it is told as well.
+        meant.devices.extend(units);
         Ok(meant)
     }
 
     fn adopt(&mut self, target: &Target) -> Result<Meant, Refusal> {
-        let meant = self.meant(target)?;
+        let mut meant = self.meant(target)?;
         if !self.keeper.adopt(&meant) {
             return Err(Refusal::Refused(format!("{target} is not released")));
         }
         self.keep();
+        meant.devices.extend(self.keeper.party(self.last.as_ref(), &meant));
         Ok(meant)
     }
 
@@ -213,8 +222,4 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             self.tell.tell(Told::StateTrouble { why });
         }
     }
-}
-
-fn modules_as_targets(modules: &[Module]) -> Vec<Target> {
-    modules.iter().cloned().map(Target::Module).collect()
 }

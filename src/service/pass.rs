@@ -39,8 +39,11 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         let mut plan = self.keeper.decide(&pass);
         // What one look shows can make another one necessary: an override that was cleared, who
         // has the device open.
+        let mut first = true;
         loop {
-            let closer = self.closer(&pass, &plan, &seen);
+            // Where a look takes longer than that interval, overrides are due again in each round.
+            let due = std::mem::take(&mut first) && self.pins_due <= self.host.now();
+            let closer = self.closer(&pass, &plan, &seen, due);
             if closer.is_empty() {
                 break;
             }
@@ -67,7 +70,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             }
         }
         let (watch, mode) = (&self.settings.watch, self.settings.policy.mode);
-        let pace = Pace { first: watch.interval, longest: watch.override_interval };
+        let pace = Pace { first: watch.interval.min(watch.override_interval), longest: watch.override_interval };
         self.glances.keep(&pass, &plan, &recalled, pace, mode);
         // A remembered look may keep holding; for a write it takes a new one.
         let acts = plan.acts.len();
@@ -118,14 +121,13 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
 
     /// What has to be looked at more closely before this pass can decide. What is being written to
     /// is left alone: its reader could get stuck on it, and at the write's end it is read again.
-    fn closer(&mut self, pass: &Pass<'_>, plan: &Plan, seen: &Seen) -> Closer {
-        let now = self.host.now();
+    /// `due` tells that all overrides are to be read.
+    fn closer(&mut self, pass: &Pass<'_>, plan: &Plan, seen: &Seen, due: bool) -> Closer {
         let mut pins = std::mem::take(&mut self.pins);
         let functions = &pass.snapshot.functions;
-        let due = self.pins_due <= now;
         if due {
             pins.extend(functions.keys());
-            self.pins_due = now + self.settings.watch.override_interval;
+            self.pins_due = self.host.now() + self.settings.watch.override_interval;
         }
         pins.retain(|address| {
             // Without a driver the override tells nothing that is needed, and on 6.1 it is what blocks.

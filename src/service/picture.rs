@@ -12,7 +12,7 @@ use crate::model::event::Event;
 use crate::model::hold::Holds;
 use crate::model::keeper::Pass;
 use crate::model::pci::{Address, Ids};
-use crate::model::picture::{Clock, Counters, Iommu};
+use crate::model::picture::{Clock, Counters};
 use crate::model::record::Records;
 use crate::model::snapshot::{Holder, Snapshot};
 use crate::model::status::Status;
@@ -81,15 +81,15 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             || self.last.as_ref().is_none_or(|last| !looks_the_same(last, pass.snapshot))
     }
 
-    /// Looks names up that are not known yet, and how the IOMMU stands, which goes with the devices.
+    /// Looks names up that are not known yet, and how the IOMMU stands: groups come and go with devices.
     fn know_names(&mut self, pass: &Pass<'_>, status: &Status) {
         let shown = self.keeper.shown(pass.snapshot, status);
         let ids = shown.iter().filter_map(|address| Some(pass.snapshot.functions.get(address)?.card.ids));
         let unknown: Vec<Ids> = ids.filter(|ids| !self.frame.names.contains_key(ids)).collect();
-        if unknown.is_empty() && self.frame.iommu != Iommu::default() {
+        self.frame.iommu = self.host.iommu();
+        if unknown.is_empty() {
             return;
         }
-        self.frame.iommu = self.host.iommu();
         let found = self.host.names(&unknown);
         for ids in unknown {
             // What has no name is not looked for again and again.

@@ -51,7 +51,7 @@ impl Pulse {
     #[must_use]
     pub fn new(watch: &Watch, now: Time) -> Pulse {
         Pulse {
-            interval: watch.interval,
+            interval: longest(watch),
             settle: watch.settle,
             settle_max: watch.settle_max,
             last: now,
@@ -63,7 +63,7 @@ impl Pulse {
 
     /// Takes over changed settings.
     pub fn change(&mut self, watch: &Watch) {
-        self.interval = watch.interval;
+        self.interval = longest(watch);
         self.settle = watch.settle;
         self.settle_max = watch.settle_max;
     }
@@ -141,6 +141,11 @@ impl Pulse {
             Cause::Due | Cause::Plan | Cause::Poll => {}
         }
     }
+}
+
+/// The longest time between two passes. A pass is what reads overrides, so it comes for them as well.
+fn longest(watch: &Watch) -> Duration {
+    watch.interval.min(watch.override_interval)
 }
 
 #[cfg(test)]

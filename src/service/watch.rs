@@ -190,7 +190,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     /// Takes up what is remembered of this boot, and what an earlier vfiod has under way.
     fn begin(&mut self) {
         let (memory, trouble) = self.store.load();
-        self.keeper.memory = memory;
+        self.keeper.resume(memory);
         let (inherited, more) = self.host.inherit();
         for why in trouble.into_iter().chain(more) {
             self.tell.tell(Told::StateTrouble { why });

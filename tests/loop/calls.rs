@@ -130,6 +130,39 @@ async fn a_repair_passes_over_the_back_off_and_says_what_became_of_each() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_has_modules_loaded_has_no_device_tried_again() {
+    run(async {
+        let lab = Lab::ready(&by("nic", NIC)).await;
+        let fault = Fault::ProbeFails(addr(NIC), 5);
+        lab.machine.with(|kernel| kernel.break_it(fault.clone()));
+        lab.unbind(NIC);
+        lab.secs(400).await;
+        lab.machine.with(|kernel| kernel.mend(&fault));
+        let writes = lab.writes(NIC);
+        for modules in [vec![], vec![module("vfio_pci")]] {
+            let answer = results(lab.ask(Ask::LoadModules(modules)).await.unwrap());
+            assert!(answer.contains(&("vfio_pci".to_owned(), "live".to_owned())), "{answer:?}");
+            lab.secs(1).await;
+        }
+        assert_eq!((lab.writes(NIC), lab.picture().devices[&addr(NIC)].state), (writes, State::Failing));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_the_iommu_stands_is_shown_anew_when_devices_come_and_go() {
+    run(async {
+        let lab = Lab::ready(&by("nic", NIC)).await;
+        assert_eq!(lab.picture().iommu.groups, 20);
+        lab.machine.groups.set(13);
+        lab.unbind(NIC);
+        lab.secs(2).await;
+        assert_eq!(lab.picture().iommu.groups, 13);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_new_attempt_comes_to_is_told_and_not_what_the_last_one_came_to() {
     run(async {
         let lab = Lab::ready(&(by("nic", NIC) + &by("other", OTHER))).await;

@@ -74,6 +74,59 @@ async fn there_are_so_many_holds_and_descriptors_are_left_for_all_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_number_that_is_in_force_is_given_twice_though_the_last_one_was_lost() {
+    run(async {
+        let mut lab = Lab::new(&by("nic", NIC));
+        let mut memory = Memory::default();
+        let (who, why) = ("tests".to_owned(), "a reason".to_owned());
+        let held = Hold { target: entry("nic"), who, why, uid: 0, pid: 1, until: Until::Owner(":1.9".to_owned()) };
+        memory.holds.0.insert(7, held);
+        *lab.shelf.text.borrow_mut() = serde_json::to_string(&(&memory, &memory.lasting)).unwrap();
+        lab.start();
+        for (seconds, expected) in [(60, 8), (0, 9)] {
+            assert_eq!(id(lab.ask(hold(entry("nic"), seconds)).await.unwrap()), expected);
+        }
+        assert!(matches!(lab.ask(Ask::Unhold(8)).await.unwrap(), Ok(Answer::Done)));
+        lab.secs(1).await;
+        let left: Vec<u64> = lab.picture().holds.iter().map(|hold| hold.id).collect();
+        assert_eq!(left, [7, 9]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_device_is_not_bound_by_a_load_though_it_is_blocked_as_well() {
+    run(async {
+        let lab = Lab::ready(&by("nic", NIC)).await;
+        lab.machine.with(|kernel| kernel.reserve_region(addr(NIC)));
+        lab.secs(61).await;
+        assert_eq!(lab.picture().devices[&addr(NIC)].state, State::Blocked);
+        id(lab.ask(hold(entry("nic"), 0)).await.unwrap());
+        lab.modprobe_r("vfio_pci").await;
+        lab.secs(5).await;
+        assert_eq!((lab.is_live("vfio_pci"), lab.driver(NIC)), (false, None));
+        assert_eq!(lab.picture().devices[&addr(NIC)].state, State::Held);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_on_a_module_holds_those_that_bring_it() {
+    run(async {
+        let lab = Lab::ready(&by("nic", NIC)).await;
+        let held = id(lab.ask(hold(Target::Module(module("vfio_pci_core")), 0)).await.unwrap());
+        // At once: while core is there still, nothing brings it.
+        lab.machine.with(|kernel| kernel.modprobe_r(&module("vfio_pci")));
+        lab.secs(5).await;
+        assert_eq!((lab.is_live("vfio_pci_core"), lab.is_live("vfio_pci")), (false, false));
+        assert!(matches!(lab.ask(Ask::Unhold(held)).await.unwrap(), Ok(Answer::Done)));
+        lab.secs(5).await;
+        assert_eq!(lab.driver(NIC).as_deref(), Some("vfio-pci"));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hold_on_one_device_lets_the_others_be_repaired() {
     run(async {
         let lab = Lab::ready(&(by("nic", NIC) + &by("other", OTHER))).await;

@@ -8,7 +8,7 @@ use vfiod::model::memory::{Memory, Unsure};
 use vfiod::model::state::State;
 
 use crate::support::ask::{device, entry, results};
-use crate::support::lab::{NIC, OTHER, PAIR};
+use crate::support::lab::{NIC, OTHER, PAIR, SLOT};
 use crate::support::{Lab, addr, by, run};
 
 #[tokio::test(start_paused = true)]
@@ -42,6 +42,20 @@ async fn a_released_device_goes_back_to_its_driver_and_stays_there_over_restarts
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_became_of_those_that_move_with_it_is_told_as_well() {
+    run(async {
+        let lab = Lab::ready("[device.card]\naddress = \"0000:05:00\"\n").await;
+        let of_both = |words: [&str; 2]| [0, 1].map(|n| (SLOT[n].to_owned(), words[n].to_owned()));
+        let given_back = "released: given back to the host, on e1000e";
+        let answer = results(lab.ask(Ask::Release(device(SLOT[0]))).await.unwrap());
+        assert_eq!(answer, of_both([given_back, given_back]));
+        let answer = results(lab.ask(Ask::Adopt(device(SLOT[1]))).await.unwrap());
+        assert_eq!(answer, of_both(["ready", "ready"]));
+    })
+    .await;
+}
+
 const VFS: &str = "[device.disk]\npf = \"0000:02:00.0\"\nvf = \"0-2\"\n";
 
 #[tokio::test(start_paused = true)]
@@ -67,6 +81,18 @@ async fn adopting_one_vf_of_an_entry_that_was_released_as_a_whole_leaves_the_oth
         results(lab.ask(Ask::Adopt(entry("disk"))).await.unwrap());
         lab.secs(5).await;
         assert_eq!(states(), [State::Ready; 3]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_comes_after_a_repair_in_its_group() {
+    run(async {
+        let lab = Lab::ready(&(by("a", PAIR[0]) + &by("b", PAIR[1]))).await;
+        lab.unbind(PAIR[1]);
+        let answer = results(lab.ask(Ask::Release(device(PAIR[0]))).await.unwrap());
+        assert_eq!(answer, [(PAIR[0].to_owned(), "released: given back to the host, on e1000".to_owned())]);
+        assert_eq!(lab.picture().counters.failures, 0);
     })
     .await;
 }
@@ -123,6 +149,10 @@ async fn where_nobody_knows_what_is_released_no_device_is_taken_from_a_host_driv
             let reason = lab.picture().devices[&addr(device)].reason.clone();
             assert!(reason.contains("is not known: read it: damaged"), "{reason}");
         }
+        // Who has modules loaded says nothing of any device.
+        results(lab.ask(Ask::LoadModules(vec![])).await.unwrap());
+        lab.secs(5).await;
+        assert_eq!((lab.writes(NIC), lab.writes(OTHER)), (0, 0));
         let answer = results(lab.ask(Ask::Repair(vec![entry("nic")])).await.unwrap());
         assert_eq!(answer, [(NIC.to_owned(), "ready".to_owned())]);
         // What was on VFIO in this boot is known not to be released.

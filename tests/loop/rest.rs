@@ -9,7 +9,7 @@ use vfiod::host::sim::{Process, Use, Version};
 use vfiod::model::event::Kind;
 
 use crate::support::ears::Word;
-use crate::support::lab::{NIC, OTHER, SLOT};
+use crate::support::lab::{NIC, OTHER, SLOT, config};
 use crate::support::{Lab, Said, addr, by, module, run};
 
 #[tokio::test(start_paused = true)]
@@ -187,6 +187,50 @@ async fn an_entry_that_means_another_device_after_a_reload_has_no_past() {
         lab.reload(Ok(&("repair.breaker.incidents = 1\n".to_owned() + &by("nic", OTHER)))).await;
         lab.secs(5).await;
         assert_eq!((lab.line().as_str(), lab.of(Kind::Fighting).len()), ("ready: 1 ready", 0));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_has_one_that_was_changed_while_nobody_watched() {
+    run(async {
+        let text = |address| "repair.breaker.incidents = 1\n".to_owned() + &by("nic", address);
+        let mut lab = Lab::ready(&text(NIC)).await;
+        lab.kill().await;
+        lab.settings = config(&text(OTHER));
+        lab.start();
+        lab.secs(5).await;
+        assert_eq!((lab.line().as_str(), lab.of(Kind::Fighting).len()), ("ready: 1 ready", 0));
+        // The same again is nothing new: the loss counts.
+        lab.kill().await;
+        lab.unbind(OTHER);
+        lab.start();
+        lab.secs(5).await;
+        assert_eq!(lab.of(Kind::Fighting).len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_override_is_read_as_often_as_it_is_to_be_however_seldom_it_is_polled() {
+    run(async {
+        let lab = Lab::ready(&("watch.interval = \"1h\"\n".to_owned() + &by("nic", NIC))).await;
+        lab.machine.with(|kernel| kernel.write_override(addr(NIC), None));
+        lab.secs(65).await;
+        assert!(lab.machine.ask(|kernel| kernel.pin(addr(NIC)).is_some()));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_ends_though_its_looks_take_longer_than_overrides_are_good_for() {
+    run(async {
+        let text = "watch.override_interval = \"1s\"\n".to_owned() + &by("nic", NIC) + &by("other", OTHER);
+        let lab = Lab::ready(&text).await;
+        lab.machine.look_takes.set(Duration::from_millis(1500));
+        lab.unbind(NIC);
+        lab.secs(30).await;
+        assert_eq!(lab.driver(NIC).as_deref(), Some("vfio-pci"));
     })
     .await;
 }

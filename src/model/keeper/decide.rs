@@ -47,17 +47,15 @@ impl Keeper {
         let mut look = false;
         let lacking = self.lacking(pass, party);
         for address in party {
-            if let Some(reason) = self.blocked(pass, *address) {
-                plan.held.push(Held { about: About::Device(*address), guard: None, reason, not_before: None });
-                continue;
-            }
-            match self.verdict(pass, *address, lacking.is_some()) {
-                Verdict::Free => {}
-                Verdict::LookFirst => look = true,
-                Verdict::Held(guard, reason) => {
-                    let about = About::Device(*address);
+            let about = About::Device(*address);
+            // A guard comes first: it holds the load of a driver, too, which the kernel would bind it to.
+            match (self.verdict(pass, *address, lacking.is_some()), self.blocked(pass, *address)) {
+                (Verdict::Held(guard, reason), _) => {
                     plan.held.push(Held { about, guard: Some(guard), reason, not_before: None });
                 }
+                (_, Some(reason)) => plan.held.push(Held { about, guard: None, reason, not_before: None }),
+                (Verdict::LookFirst, None) => look = true,
+                (Verdict::Free, None) => {}
             }
         }
         if plan.held.len() > before {

@@ -127,6 +127,25 @@ impl Keeper {
         self.memory.kept.retain(|name| same(name));
         self.memory.pace.retain(|unit, _| !matches!(unit, Unit::Entry(name) if !same(name)));
         self.forgive();
+        self.note_asked();
+    }
+
+    /// Takes up what is remembered of this boot. If something else was asked then, a person has changed it
+    /// meanwhile, as with a reload.
+    pub fn resume(&mut self, memory: Memory) {
+        self.memory = memory;
+        if let Ok((desired, policy)) = serde_json::from_str(&self.memory.asked)
+            && (&desired, &policy) != (&self.desired, &self.policy)
+        {
+            let desired = std::mem::replace(&mut self.desired, desired);
+            let policy = std::mem::replace(&mut self.policy, policy);
+            self.change(desired, policy);
+        }
+        self.note_asked();
+    }
+
+    fn note_asked(&mut self) {
+        self.memory.asked = serde_json::to_string(&(&self.desired, &self.policy)).unwrap_or_default();
     }
 
     /// Tries again what was given up or put off: the configuration has changed, or a person asks.

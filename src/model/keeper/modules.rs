@@ -42,7 +42,10 @@ impl Keeper {
         if let Some(reason) = self.hopeless(pass, module) {
             return Some((None, reason));
         }
-        if let Some((id, hold)) = self.memory.hold_on_module(module) {
+        // What it needs comes with it.
+        let absent = |need: &&Module| pass.snapshot.modules.get(*need).is_some_and(|facts| !facts.state.serves());
+        let mut coming = std::iter::once(module).chain(facts.needs.iter().filter(absent));
+        if let Some((id, hold)) = coming.find_map(|module| self.memory.hold_on_module(module)) {
             return Some((Some(Guard::Hold), hold.reason(id)));
         }
         let needs = facts.needs.iter().filter_map(|need| Some((need, pass.snapshot.modules.get(need)?)));

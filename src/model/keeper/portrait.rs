@@ -181,16 +181,16 @@ fn nodes(group: Option<(u32, &Group)>) -> Vec<String> {
 /// A group, but for its reserved regions, which no snapshot has.
 #[must_use]
 pub fn group_view(snapshot: &Snapshot, group: &Group) -> GroupView {
-    let blockers: Vec<String> = blockers(snapshot, group)
-        .iter()
-        .map(|(address, driver): &(Address, Driver)| format!("{address} ({driver})"))
-        .collect();
+    let host_drivers = blockers(snapshot, group);
+    let host_drivers = host_drivers.iter().map(|(address, driver): &(Address, Driver)| format!("{address} ({driver})"));
+    let blockers: Vec<String> =
+        host_drivers.chain(group.others.iter().map(|other| format!("{other} (no PCI device)"))).collect();
     let unknown = |address: &Address| {
         snapshot.functions.get(address).is_none_or(|function: &Function| function.driver.unreadable().is_some())
     };
     GroupView {
         members: group.members.iter().map(ToString::to_string).chain(group.others.iter().cloned()).collect(),
-        viable: blockers.is_empty() && group.others.is_empty() && !group.members.iter().any(unknown),
+        viable: blockers.is_empty() && !group.members.iter().any(unknown),
         blockers,
         reserved: group
             .reserved

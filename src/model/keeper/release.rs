@@ -39,7 +39,13 @@ impl Keeper {
                         plan.held.push(Held { about, guard: None, reason: reason.clone(), not_before });
                     }
                 }
-                None => plan.acts.extend(self.give_back(pass, &party)),
+                None => {
+                    let Some(act) = self.give_back(pass, &party) else { continue };
+                    // One act at a time for a group: a repair in it comes first.
+                    if plan.acts.iter().all(|other| other.key != act.key) {
+                        plan.acts.push(act);
+                    }
+                }
             }
         }
     }

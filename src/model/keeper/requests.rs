@@ -202,9 +202,12 @@ impl Keeper {
 
     /// Puts a hold in force; answers with its id.
     pub fn hold(&mut self, hold: Hold) -> u64 {
+        // What lasts may have been lost, or not have been written: no number that is in force is given twice.
+        let in_force = [&self.memory.holds, &self.memory.lasting.holds].map(|holds| holds.0.last_key_value());
+        let last = in_force.into_iter().flatten().map(|(id, _)| *id).max().unwrap_or_default();
         let lasting = &mut self.memory.lasting;
-        lasting.next_hold += 1;
-        let id = lasting.next_hold;
+        let id = lasting.next_hold.max(last).saturating_add(1);
+        lasting.next_hold = id;
         match hold.until {
             Until::Time(_) => lasting.holds.0.insert(id, hold),
             Until::Owner(_) | Until::Lease => self.memory.holds.0.insert(id, hold),

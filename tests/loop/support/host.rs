@@ -37,7 +37,7 @@ impl Host for View {
     }
 
     fn iommu(&self) -> Iommu {
-        Iommu { kinds: vec!["intel".to_owned()], groups: 20 }
+        Iommu { kinds: vec!["intel".to_owned()], groups: self.0.groups.get() }
     }
 
     fn names(&mut self, ids: &[Ids]) -> BTreeMap<Ids, String> {

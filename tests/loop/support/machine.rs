@@ -40,6 +40,8 @@ pub struct Machine {
     pub surveys: Cell<usize>,
     /// What a survey finds, or why it fails.
     pub findings: RefCell<Result<Vec<Finding>, String>>,
+    /// How many groups the machine says that it has.
+    pub groups: Cell<u32>,
     /// How long a closer look takes.
     pub look_takes: Cell<Duration>,
     /// It comes back with nothing read.
@@ -73,6 +75,7 @@ impl Machine {
             observations: Cell::default(),
             surveys: Cell::default(),
             findings: RefCell::new(Ok(Vec::new())),
+            groups: Cell::new(20),
             look_takes: Cell::new(Duration::from_millis(5)),
             look_fails: Cell::default(),
             begin_fails: RefCell::default(),
