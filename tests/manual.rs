@@ -47,7 +47,7 @@ It must not be done now, and why.
 The configuration is wrong, with every fault.
 .It Li org.vfiod1.Error.LimitsExceeded
 There is too much of it already: of holds, or of calls under way.
-One user may have 16 of those, and all users together 96; root is not limited.
+One connection may have 16 of those; one user 16 and all users together 96, root not counted.
 .It Li org.vfiod1.Error.Failed
 The system did not let it happen.
 .It Li org.freedesktop.DBus.Error.InvalidArgs
@@ -171,4 +171,19 @@ fn the_manual_page_is_what_the_documentation_says() {
 #[test]
 fn prose_is_no_macro() {
     assert_eq!(prose("One. .Two\\n"), "One.\n\\&.Two\\en\n");
+}
+
+/// vfiod(8) tells of each guard by its word.
+#[test]
+fn the_manual_page_tells_of_each_guard() {
+    let page = std::fs::read_to_string(packaging().join("man/vfiod.8")).unwrap();
+    let guards = page.split(".Sh GUARDS").nth(1).and_then(|rest| rest.split(".Sh ").next()).unwrap();
+    let told: Vec<&str> = guards.lines().filter_map(|line| line.strip_prefix(".It Sy ")).collect();
+    let source = include_str!("../src/model/plan.rs");
+    let words =
+        source.split("impl Guard").nth(1).unwrap().lines().filter_map(|line| line.trim().strip_prefix("Guard::"));
+    let words = words.filter_map(|line| line.split_once("=> \"")?.1.strip_suffix("\","));
+    let words: Vec<&str> = words.filter(|word| *word != "unknown").collect();
+    assert!(words.len() >= 11, "{words:?}");
+    assert_eq!(told, words);
 }

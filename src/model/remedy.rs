@@ -1,5 +1,6 @@
 //! What a person can do about what does not stand as it should: one sentence for each case.
 
+use super::module::ModuleState;
 use super::plan::Guard;
 use super::state::State;
 
@@ -24,6 +25,26 @@ pub fn remedy(state: State, guard: Option<Guard>) -> &'static str {
         (State::Failing, _) => "See vfiodctl check and the kernel's log; it is tried again by itself.",
         (State::Drifted | State::Repairing | State::Assigned | State::Ready | State::Unmanaged, _) => "",
         (State::Unknown, _) => "Use a vfiodctl of the version that vfiod has.",
+    }
+}
+
+/// The same of a required module.
+#[must_use]
+pub fn module_remedy(state: ModuleState) -> &'static str {
+    match state {
+        ModuleState::Prohibited => "Lift what forbids it: vfiodctl check tells how.",
+        ModuleState::NotInstalled => {
+            "Install the package that has the kernel's extra modules, or a kernel that has this one (vfiodctl check)."
+        }
+        ModuleState::TreeMissing => "Reboot into the kernel that is installed, or install this one's modules again.",
+        ModuleState::Unreadable => "Look into what could not be read (dmesg, systemctl status vfiod).",
+        ModuleState::Unknown => "Use a vfiodctl of the version that vfiod has.",
+        ModuleState::Live
+        | ModuleState::Loading
+        | ModuleState::Unloading
+        | ModuleState::Builtin
+        | ModuleState::Absent
+        | ModuleState::NotApplicable => "",
     }
 }
 

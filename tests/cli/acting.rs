@@ -56,6 +56,7 @@ async fn a_release_and_an_adoption_go_to_their_object() {
     let released = scene(&[("0000:01:00.0", &first), ("0000:01:00.1", &second)]).await;
     assert_eq!(released.compare("release-entry", &["release", "gpu0"]).await, ["Release entry gpu0"]);
     assert_eq!(released.compare("release-device", &["release", "01:00.1"]).await, ["Release device 0000:01:00.1"]);
+    released.compare("release-entry.json", &["release", "gpu0", "--json"]).await;
     let held = "released: it is on vfio-pci, not given back yet: in-use: qemu (4242) has it open";
     let late =
         scene(&[("0000:01:00.0", held), ("0000:01:00.1", "released: it is on vfio-pci, being given back")]).await;
@@ -70,6 +71,7 @@ async fn modules_are_loaded_by_any_form_of_their_name() {
     let scene = scene(&[("vfio_pci", "live")]).await;
     assert_eq!(scene.compare("load", &["load", "vfio-pci"]).await, [r#"LoadModules ["vfio_pci"]"#]);
     assert_eq!(scene.compare("load-all", &["load"]).await, ["LoadModules []"]);
+    scene.compare("load.json", &["load", "--json"]).await;
 }
 
 #[tokio::test]

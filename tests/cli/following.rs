@@ -77,6 +77,7 @@ async fn a_wait_that_is_over_tells_what_was_not_ready() {
         ("wait-over-device", &["wait", "07:00.0", "--timeout", "50ms"]),
         ("wait-over.json", &["wait", "--timeout", "50ms", "--json"]),
         ("wait-unknown-address", &["wait", "05:00.1", "--timeout", "50ms"]),
+        ("wait-beside-an-entry", &["wait", "gpu0", "05:00.1", "--timeout", "50ms"]),
         ("wait-unknown-entry", &["wait", "gpu", "--timeout", "1h"]),
     ] {
         differ.extend(difference(name, &vfiodctl(words, &at(&bus)).await.shown(words, None)));
@@ -213,6 +214,16 @@ async fn a_monitor_can_be_begun_before_the_daemon_and_speaks_json() {
     assert_eq!(
         (&event["kind"], &event["new"], &event["cause"]),
         (&"repair-failed".into(), &"failing".into(), &"busy".into())
+    );
+    daemon.change(BLOCKED).await;
+    sink.until("\"Health\"").await;
+    let text = sink.text();
+    let line = text.lines().find(|line| line.contains("\"Health\"")).unwrap();
+    let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert!(line["change"]["timestamp_usec"].take().as_u64().unwrap() > 0);
+    assert_eq!(
+        (&line["schema"], &line["change"]["object"], &line["change"]["properties"]["Health"]),
+        (&1.into(), &"manager".into(), &"blocked".into())
     );
 }
 

@@ -149,7 +149,7 @@ async fn the_status_fits_a_screen_whatever_there_is_to_tell() {
         let around = Surroundings { bus: Some(bus.address.clone()), width: Some(width), rows, ..terminal() };
         let lines = vfiodctl(&["status"], &around).await.out.lines().count();
         let rows = usize::from(rows.unwrap_or(24));
-        assert!(lines < rows && lines + 8 > rows, "{lines} on {width}x{rows}");
+        assert!(lines < rows && lines + 9 > rows, "{lines} on {width}x{rows}");
     }
 }
 

@@ -75,7 +75,7 @@ async fn compare(tree: &Tree, cases: &[(&str, &[&str])]) {
 async fn a_saved_tree_shows_its_devices_and_groups() {
     let tree = machine();
     tree.set("etc/vfiod/vfiod.toml", DECLARED);
-    let cases: [(&str, &[&str]); 20] = [
+    let cases: [(&str, &[&str]); 21] = [
         ("tree-status", &["status"]),
         ("tree-status.json", &["status", "--json"]),
         ("tree-list", &["list"]),
@@ -88,6 +88,7 @@ async fn a_saved_tree_shows_its_devices_and_groups() {
         ("tree-show-undeclared", &["show", "06:00.0"]),
         ("tree-show-undeclared.json", &["show", "06:00.0", "--json"]),
         ("tree-libvirt", &["show", "01:00.0", "--libvirt"]),
+        ("tree-libvirt.json", &["show", "01:00.0", "--libvirt", "--json"]),
         ("tree-plan", &["plan"]),
         ("tree-plan.json", &["plan", "--json"]),
         ("tree-unknown", &["show", "01:00.2"]),
@@ -97,6 +98,15 @@ async fn a_saved_tree_shows_its_devices_and_groups() {
         ("tree-check-undeclared", &["check", "06:00.0"]),
         ("tree-check-unknown", &["check", "01:00.2"]),
     ];
+    compare(&tree, &cases).await;
+}
+
+#[tokio::test]
+async fn a_member_that_is_no_pci_device_keeps_its_group_from_being_viable() {
+    let tree = machine();
+    tree.set("etc/vfiod/vfiod.toml", DECLARED);
+    tree.set("sys/kernel/iommu_groups/5/devices/soc-dma/uevent", "");
+    let cases: [(&str, &[&str]); 2] = [("platform-show", &["show", "nic0"]), ("platform-groups", &["groups", "nic0"])];
     compare(&tree, &cases).await;
 }
 

@@ -152,7 +152,8 @@ fn in_group(number: u32, group: &GroupView, address: Address) -> String {
         group.members.iter().map(String::as_str).filter(|member| *member != address.to_string()).collect();
     let with = if others.is_empty() { "alone".to_owned() } else { format!("with {}", others.join(", ")) };
     let viable = match group.blockers.as_slice() {
-        [] => "viable".to_owned(),
+        [] if group.viable => "viable".to_owned(),
+        [] => "not viable".to_owned(),
         blockers => format!("in the way: {}", blockers.join(", ")),
     };
     format!("{number}, {with}; {viable}")

@@ -13,6 +13,7 @@ use crate::model::concern::Concern;
 use crate::model::picture::{EntryView, HoldView, ModuleView, Picture};
 use crate::model::policy::Mode;
 use crate::model::preflight::{Code, Severity};
+use crate::model::remedy::module_remedy;
 use crate::model::state::{Health, State};
 
 /// The rows of a screen of which nobody says how many it has.
@@ -67,17 +68,17 @@ fn rows(text: &str) -> usize {
 }
 
 /// The first of these, an empty row before each, that fit so many rows, and how many more there are.
-/// One is always told.
+/// One is always told, and where even that does not fit, without the row before what is left out.
 fn fitting(all: &[String], room: usize, more: impl Fn(usize) -> String) -> String {
-    let shown = |count: usize| {
+    let shown = |count: usize, gap: &str| {
         let mut text: String = all.iter().take(count).map(|one| format!("\n{one}")).collect();
         if count < all.len() {
-            text += &format!("\n{}\n", more(all.len() - count));
+            text += &format!("{gap}{}\n", more(all.len() - count));
         }
         text
     };
-    let fits = (1..=all.len().min(room)).rev().map(shown).find(|text| rows(text) <= room);
-    fits.unwrap_or_else(|| shown(1.min(all.len())))
+    let fits = (1..=all.len().min(room)).rev().map(|count| shown(count, "\n")).find(|text| rows(text) <= room);
+    fits.unwrap_or_else(|| shown(1.min(all.len()), ""))
 }
 
 fn headline(picture: &Picture, screen: &Screen) -> String {
@@ -214,7 +215,14 @@ fn module_trouble(name: &str, module: &ModuleView, screen: &Screen) -> String {
     let reason = [module.reason.as_str(), by.as_str()].into_iter().filter(|text| !text.is_empty());
     let reason = reason.collect::<Vec<_>>().join("; ");
     let wait = (module.not_before_usec, module.since_usec);
-    trouble(&format!("module {name}"), module.state.as_str(), tone, wait, [&reason, ""], screen)
+    trouble(
+        &format!("module {name}"),
+        module.state.as_str(),
+        tone,
+        wait,
+        [&reason, module_remedy(module.state)],
+        screen,
+    )
 }
 
 /// One thing that is not ready: what, since when, why, when it is tried again, what to do.

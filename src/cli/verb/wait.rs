@@ -57,8 +57,13 @@ async fn until_ready(
 ) -> Result<(), Failure> {
     let (mut signals, mut owner) = daemon.signals().await?;
     loop {
+        let mut stays_unknown = false;
         *last = match daemon.status().await {
-            Ok(picture) => seen(&picture, devices, root),
+            Ok(picture) => {
+                // Entries come with the configuration, not by plugging.
+                stays_unknown = devices.iter().any(|name| is_no_place(name) && !picture.entries.contains_key(name));
+                seen(&picture, devices, root)
+            }
             Err(failure) => Err(failure),
         };
         match last {
@@ -67,7 +72,7 @@ async fn until_ready(
             Ok(_) | Err(Failure::NoSuch { .. } | Failure::Unreachable { .. } | Failure::Refused(_)) => {}
             Err(failure) => return Err(failure.clone()),
         }
-        if let (Err(failure @ Failure::NoSuch { .. }), true) = (&*last, devices.iter().any(|name| is_no_place(name))) {
+        if let (Err(failure @ Failure::NoSuch { .. }), true) = (&*last, stays_unknown) {
             return Err(failure.clone());
         }
         let ended = tokio::select! {
@@ -86,7 +91,7 @@ async fn until_ready(
     }
 }
 
-/// Whether a name that is unknown now stays so: entries come with the configuration, not by plugging.
+/// Whether a name is an entry's, and not that of a device, or of a VF by its number.
 fn is_no_place(name: &str) -> bool {
     name.parse::<Address>().is_err() && !name.contains('/')
 }
