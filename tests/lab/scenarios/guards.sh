@@ -55,6 +55,9 @@ judge
 mdadm --quiet --stop /dev/md7
 wipefs -qa "$(disk_of 00:08.0)"
 release "$private"
+ip route flush table 100
+ip -6 route replace default dev "$(nic_of 00:04.0)" table 100
+mistake 'a NIC with a default route of IPv6 only' 00:04.0 carries-route
 make_dm 00:08.0
 mistake 'a disk under device-mapper' 00:08.0 mounted-disk
 make_swap 00:09.0
