@@ -284,6 +284,27 @@ fn nobody_is_told_to_detach_what_the_host_lives_on_or_may_live_on() {
 }
 
 #[test]
+fn a_function_that_its_bus_resets_needs_all_functions_of_that_bus_on_vfio() {
+    let mut survey = surveyed(&here("tests/preflight/35-cards-that-only-their-bus-resets"));
+    let (gpu, audio): (Address, Address) = ("0000:04:00.0".parse().unwrap(), "0000:04:00.1".parse().unwrap());
+    let said = |survey: &Survey| {
+        let report = check(survey);
+        let finding = report.findings_of(gpu).find(|finding| finding.code == Code::NoReset).cloned().unwrap();
+        let declare = finding.remedy.iter().any(|step| step.starts_with("Declare") && step.contains("0000:04:00.1"));
+        (finding.severity, declare)
+    };
+    assert_eq!(said(&survey), (Severity::Note, false));
+    survey.functions.get_mut(&audio).unwrap().driver = Fact::Absent;
+    assert_eq!(said(&survey), (Severity::Note, true));
+    survey.functions.get_mut(&audio).unwrap().driver = Fact::Unreadable("read link driver: EIO".to_owned());
+    assert_eq!(said(&survey), (Severity::Warning, true));
+    // VFIO never has a bridge, so it never has that bus.
+    let other = survey.functions.get_mut(&audio).unwrap();
+    (other.driver, other.card.class, other.card.bridge) = (Fact::Absent, 0x06_04_00, true);
+    assert_eq!(said(&survey), (Severity::Warning, false));
+}
+
+#[test]
 fn passthrough_ids_are_unique_over_the_host() {
     for case in cases() {
         let report = check(&surveyed(&case));

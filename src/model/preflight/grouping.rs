@@ -47,7 +47,7 @@ fn blockers<'s>(survey: &'s Survey, group: &'s Group, besides: Option<Address>) 
     members.filter(|(_, function)| in_the_way(survey, function)).collect()
 }
 
-fn name(function: &Function) -> &str {
+pub(super) fn name(function: &Function) -> &str {
     function.driver.is().map_or("a driver that cannot be told", |driver| driver.as_str())
 }
 

@@ -3,6 +3,7 @@
 use super::check::unread;
 use super::code::Code;
 use super::finding::{About, Evidence, Finding, Severity};
+use super::grouping::{in_the_way, name};
 use super::report::Role;
 use super::survey::{Function, Meaning, Survey};
 use crate::model::pci::{Address, Ids};
@@ -126,7 +127,7 @@ fn of_one(survey: &Survey, address: Address, function: &Function) -> Vec<Finding
         );
     }
     if function.reset.is_absent() && function.answers != Fact::Is(false) {
-        found.push(no_reset(survey, about, function).because(path("reset_method"), "empty or not there"));
+        found.push(no_reset(survey, address, function));
     }
     found.extend(errors(address, function));
     found.extend(variant_driver(survey, address, function));
@@ -139,12 +140,57 @@ fn is_passed(class: u32) -> bool {
     matches!(class >> 16, 0x01 | 0x02 | 0x03 | 0x04 | 0x12) || matches!(class >> 8, 0x0c03 | 0x0b40)
 }
 
-fn no_reset(survey: &Survey, about: About, function: &Function) -> Finding {
-    let why = "The kernel knows no way to reset it: a guest finds it as the last user left it, with that user's secrets in its memory.";
-    if !survey.on_vfio(function) && !is_passed(function.card.class) {
-        return Finding::new(Severity::Note, about, Code::NoReset, why);
+/// The other functions on the bus below the same bridge. Those on a root bus have none to reset it.
+fn beside<'s>(survey: &'s Survey, address: Address, function: &Function) -> Vec<(Address, &'s Function)> {
+    if function.card.path.hops.is_empty() {
+        return Vec::new();
     }
-    Finding::new(Severity::Warning, about, Code::NoReset, why)
+    let bus = (address.domain, address.bus);
+    let others = survey.functions.iter().filter(|(other, _)| **other != address && (other.domain, other.bus) == bus);
+    others.map(|(other, function)| (*other, function)).collect()
+}
+
+/// That the kernel has no way to reset a function. On a bus of several it does not count the reset of
+/// the bus, which VFIO makes all the same once it has every function there (`VFIO_DEVICE_PCI_HOT_RESET`,
+/// and when the last one is closed); a bridge among them it never has.
+fn no_reset(survey: &Survey, address: Address, function: &Function) -> Finding {
+    let others = beside(survey, address, function);
+    let (whole, staying) = if others.iter().any(|(_, other)| other.card.bridge) {
+        (false, Vec::new())
+    } else {
+        let staying: Vec<_> = others.iter().copied().filter(|(_, other)| in_the_way(survey, other)).collect();
+        (!others.is_empty() && staying.is_empty(), staying)
+    };
+    let names: Vec<String> = staying.iter().map(|(other, f)| format!("{other} ({})", name(f))).collect();
+    let names = names.join(", ");
+    let why = match (whole, staying.is_empty()) {
+        (true, _) => "The kernel does not reset it by itself: VFIO resets its whole bus, when all functions of that bus are on VFIO and none is in use.".to_owned(),
+        (false, true) => "The kernel knows no way to reset it: a guest finds it as the last user left it, with that user's secrets in its memory.".to_owned(),
+        (false, false) => format!("The kernel does not reset it by itself, and VFIO resets its bus only when it has all functions there, which {names} keeps it from: a guest finds it as the last user left it, with that user's secrets in its memory."),
+    };
+    let unasked = !survey.on_vfio(function) && !is_passed(function.card.class);
+    let severity = if whole || unasked { Severity::Note } else { Severity::Warning };
+    let mut finding = Finding::new(severity, About::Device(address), Code::NoReset, why)
+        .because(format!("/sys/bus/pci/devices/{address}/reset_method"), "empty or not there");
+    let shown = if whole { &others } else { &staying };
+    for (other, function) in shown.iter().filter(|(_, other)| !other.driver.is_absent()) {
+        finding = finding.because(format!("/sys/bus/pci/devices/{other}/driver"), name(function));
+    }
+    if whole {
+        let idle = others.iter().filter(|(_, other)| !survey.on_vfio(other)).map(|(other, _)| other.to_string());
+        let idle: Vec<String> = idle.collect();
+        return match idle.is_empty() {
+            true => finding,
+            false => finding.step(format!("Declare what is on no VFIO driver there, too: {}.", idle.join(", "))),
+        };
+    }
+    if unasked {
+        return finding;
+    }
+    if !staying.is_empty() {
+        finding = finding.step(format!("Declare these too, if the host needs none of them: {names}. Once all functions of the bus are on VFIO it is reset with them."));
+    }
+    finding
         .step("Give it to one guest only, and switch the machine off and on when it is given to another.")
         .step("Look for a vendor's reset module (vendor-reset for AMD GPUs) or a quirk in a newer kernel.")
 }
