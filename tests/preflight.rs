@@ -284,6 +284,25 @@ fn nobody_is_told_to_detach_what_the_host_lives_on_or_may_live_on() {
 }
 
 #[test]
+fn nobody_is_told_to_destroy_virtual_functions_that_somebody_has() {
+    let mut survey = surveyed(&here("tests/preflight/21-sriov"));
+    survey.saved = false;
+    let told = |survey: &Survey| {
+        let findings = check(survey).findings;
+        findings.into_iter().find(|finding| finding.code == Code::SriovPfWithVfs).unwrap().remedy.join("\n")
+    };
+    survey.holders = Fact::Is([(7, Vec::new())].into());
+    assert!(told(&survey).contains("first destroy them: `echo 0 >"));
+    survey.holders = Fact::Unreadable("list /proc/1/fd: EACCES".to_owned());
+    assert!(told(&survey).contains("first make sure that no guest has one of them"));
+    let holder =
+        Holder { pid: 4242, comm: "qemu".to_owned(), unit: String::new(), uid: 0, node: "/dev/vfio/8".to_owned() };
+    survey.holders = Fact::Is([(8, vec![holder])].into());
+    let told = told(&survey);
+    assert!(!told.contains("echo 0") && told.contains("0000:00:09.2 (qemu[4242] has /dev/vfio/8 open)"), "{told}");
+}
+
+#[test]
 fn a_function_that_its_bus_resets_needs_all_functions_of_that_bus_on_vfio() {
     let mut survey = surveyed(&here("tests/preflight/35-cards-that-only-their-bus-resets"));
     let (gpu, audio): (Address, Address) = ("0000:04:00.0".parse().unwrap(), "0000:04:00.1".parse().unwrap());

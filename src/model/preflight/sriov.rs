@@ -16,26 +16,54 @@ pub fn findings(survey: &Survey) -> Vec<Finding> {
     let wide = firmware_ranges(survey);
     for (address, function) in &survey.functions {
         if !function.vfs.is_empty() && !survey.on_vfio(function) {
-            found.push(with_vfs(*address, function));
+            found.push(with_vfs(survey, *address, function));
         }
         if let Some(trouble) = trouble(survey, *address, function, &wide) {
-            found.extend(alternative(*address, function, trouble));
+            found.extend(alternative(survey, *address, function, trouble));
         }
     }
     found
 }
 
-fn with_vfs(address: Address, function: &Function) -> Finding {
+fn with_vfs(survey: &Survey, address: Address, function: &Function) -> Finding {
     let vfs: Vec<String> = function.vfs.values().take(4).map(ToString::to_string).collect();
     let more = if function.vfs.len() > vfs.len() { ", …" } else { "" };
     let why = format!(
         "It has {} virtual functions: vfio-pci refuses it (EBUSY), and taking it from its driver may destroy them.",
         function.vfs.len()
     );
-    Finding::new(Severity::Blocker, About::Device(address), Code::SriovPfWithVfs, why)
+    let finding = Finding::new(Severity::Blocker, About::Device(address), Code::SriovPfWithVfs, why)
         .because(format!("/sys/bus/pci/devices/{address}/virtfn*"), format!("{}{more}", vfs.join(", ")))
-        .step("Pass the virtual functions instead, and leave this one to the host.")
-        .step(format!("To pass it whole, first destroy them: `echo 0 >/sys/bus/pci/devices/{address}/sriov_numvfs`."))
+        .step("Pass the virtual functions instead, and leave this one to the host.");
+    let held = held(survey, function);
+    if !held.is_empty() {
+        return finding
+            .step(format!("They cannot be destroyed to pass it whole while one is in use: {}.", held.join("; ")));
+    }
+    let unsure = groups_of_vfs(survey, function).any(|(_, _, group)| survey.open_unknown(group).is_some());
+    let first = if unsure { "make sure that no guest has one of them, and destroy them" } else { "destroy them" };
+    finding.step(format!("To pass it whole, first {first}: `echo 0 >/sys/bus/pci/devices/{address}/sriov_numvfs`."))
+}
+
+/// The VFs of a function that have groups, with these.
+fn groups_of_vfs<'s>(
+    survey: &'s Survey,
+    function: &'s Function,
+) -> impl Iterator<Item = (Address, u32, &'s Group)> + 's {
+    function.vfs.values().filter_map(|vf| {
+        let (number, group) = survey.group_of(survey.functions.get(vf)?)?;
+        Some((*vf, number, group))
+    })
+}
+
+/// Which VFs of a function somebody has open, and who.
+fn held(survey: &Survey, function: &Function) -> Vec<String> {
+    let Some(holders) = survey.holders.is() else { return Vec::new() };
+    let of_one = |(vf, number, _): (Address, u32, &Group)| {
+        let said: Vec<String> = holders.get(&number)?.iter().map(ToString::to_string).collect();
+        (!said.is_empty()).then(|| format!("{vf} ({})", said.join(", ")))
+    };
+    groups_of_vfs(survey, function).filter_map(of_one).collect()
 }
 
 /// Why a function itself cannot be passed through although a VF of it could.
@@ -97,7 +125,20 @@ pub fn spared(
     !vfs
 }
 
-fn alternative(address: Address, function: &Function, trouble: &str) -> Option<Finding> {
+/// How a function gets the driver that makes its VFs: without one there is nothing to write to (ENOENT).
+fn back_to_the_host(survey: &Survey, address: Address, function: &Function) -> Option<String> {
+    match function.driver.is() {
+        None if function.driver.is_absent() => Some(format!(
+            "First give it its host driver, which alone makes them: `vfiodctl release {address}` and take it out of the configuration if it is declared, else `driverctl unset-override {address}`, or load that driver and `echo {address} >/sys/bus/pci/drivers_probe`."
+        )),
+        Some(driver) if !in_the_way(survey, function) => Some(format!(
+            "First give it back to its host driver, since {driver} makes none: `vfiodctl release {address}` and take it out of the configuration if it is declared, else `driverctl unset-override {address}`, or unbind it and bind it by hand."
+        )),
+        _ => None,
+    }
+}
+
+fn alternative(survey: &Survey, address: Address, function: &Function, trouble: &str) -> Option<Finding> {
     let most = *function.most_vfs.is()?;
     if most == 0 || function.card.physfn.is_some() {
         return None;
@@ -109,6 +150,7 @@ fn alternative(address: Address, function: &Function, trouble: &str) -> Option<F
     let finding = match function.vfs.first_key_value() {
         Some((index, vf)) => finding.step(format!("VF {index} is {vf} already.")),
         None => finding
+            .steps(back_to_the_host(survey, address, function))
             .step(format!("Make one: `echo 1 >/sys/bus/pci/devices/{address}/sriov_numvfs` (in a udev rule or systemd-networkd's SR-IOV section for every boot).")),
     };
     Some(finding.step(format!("Declare it:\n[device.vf0]\npf = \"{address}\"\nvf = \"0\"")))
