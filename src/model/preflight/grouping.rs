@@ -90,8 +90,9 @@ fn of_endpoints(survey: &Survey, number: u32, address: Address, blockers: &[(Add
     let own = survey.functions.get(&address).map(|function| (address, function));
     let members: Vec<_> = own.into_iter().chain(blockers.iter().copied()).collect();
     let staying: Vec<(Address, Need)> = staying(survey, &members).collect();
+    let parents: Vec<Address> = with_vfs(survey, &members).collect();
     let mut steps = Vec::new();
-    let stuck = staying.iter().any(|(_, need)| *need != Need::Console);
+    let stuck = !parents.is_empty() || staying.iter().any(|(_, need)| *need != Need::Console);
     if !stuck {
         // A second entry for a device that has one is refused (`config::entries`).
         steps.push(format!(
@@ -99,7 +100,7 @@ fn of_endpoints(survey: &Survey, number: u32, address: Address, blockers: &[(Add
             declare(number, address).join("\n")
         ));
     }
-    if staying.is_empty() {
+    if staying.is_empty() && parents.is_empty() {
         let lines = detach(survey, blockers).join("\n");
         steps.push(format!("Or detach the others by hand, if the host needs none of them:\n{lines}"));
     }
@@ -110,6 +111,10 @@ fn of_endpoints(survey: &Survey, number: u32, address: Address, blockers: &[(Add
             Need::RootDisk => format!("{member} has the root disk, and must stay with the host."),
             Need::PerhapsRootDisk => format!("{member} may have the root disk: while nobody knows where that is, it must stay with the host."),
         }
+    }));
+    steps.extend(parents.into_iter().map(|member| {
+        let member = if member == address { "It".to_owned() } else { member.to_string() };
+        format!("{member} has virtual functions, which would go with it: while they are there, it must stay on its host driver.")
     }));
     let put = if stuck { "Put" } else { "Or put" };
     steps.push(format!("{put} the card into another slot, or look for ACS (\"PCIe ACS Enable\") in the firmware setup: then groups are smaller."));
@@ -201,8 +206,14 @@ fn staying(survey: &Survey, members: &[(Address, &Function)]) -> impl Iterator<I
     endpoints.filter_map(|(address, f)| Some((*address, needed(survey, *address, f)?)))
 }
 
+/// Those physical functions whose virtual ones would go with their host driver.
+fn with_vfs(survey: &Survey, members: &[(Address, &Function)]) -> impl Iterator<Item = Address> {
+    let parents = members.iter().filter(|(_, f)| !f.vfs.is_empty() && in_the_way(survey, f));
+    parents.map(|(address, _)| *address)
+}
+
 fn detach(survey: &Survey, blockers: &[(Address, &Function)]) -> Vec<String> {
-    if staying(survey, blockers).next().is_some() {
+    if staying(survey, blockers).next().is_some() || with_vfs(survey, blockers).next().is_some() {
         return Vec::new();
     }
     let endpoints = blockers.iter().filter(|(_, f)| Role::of(&f.card) == Role::Endpoint);
@@ -222,6 +233,7 @@ pub fn report(survey: &Survey, number: u32) -> Option<GroupReport> {
         Some((*address, Member { role, driver: function.driver.is().cloned(), blocks: in_the_way(survey, function) }))
     });
     let first = group.members.iter().find(|member| survey.functions.get(member).is_some_and(|f| !f.card.bridge));
+    let first = first.filter(|_| with_vfs(survey, &blockers).next().is_none());
     let holders = survey.holders.is().and_then(|holders| holders.get(&number)).into_iter().flatten();
     Some(GroupReport {
         kind: group.kind.is().cloned(),
