@@ -22,7 +22,7 @@ pub fn findings(survey: &Survey) -> Vec<Finding> {
                     Finding::new(Severity::Blocker, About::Group(*number), Code::NodeMissing, why)
                         .because(path, "not there")
                         .because(format!("/sys/bus/pci/devices/{address}/driver"), "a VFIO driver")
-                        .step("Look whether this is a container or chroot with a /dev of its own; on the host, `udevadm trigger -c add -s vfio`.")
+                        .step("Look whether this is a container or chroot with a /dev of its own.")
                         .step("Bind the device again; if the node stays away, the kernel's log says why."),
                 );
             }
