@@ -17,7 +17,7 @@ use vfiod::cli::check::{Shown, json, text};
 use vfiod::host::root::Root;
 use vfiod::host::survey;
 use vfiod::model::pci::Address;
-use vfiod::model::preflight::survey::{Foreign, Meaning, Node, Said};
+use vfiod::model::preflight::survey::{Builder, Foreign, Meaning, Node, Said};
 use vfiod::model::preflight::{Code, Report, Severity, Survey, check};
 use vfiod::model::snapshot::{Fact, Holder};
 
@@ -281,6 +281,28 @@ fn nobody_is_told_to_detach_what_the_host_lives_on_or_may_live_on() {
     let lines = ["virsh nodedev-detach pci_0000_02_00_0", "virsh nodedev-detach pci_0000_03_00_0"];
     assert_eq!(check(&survey).groups[&9].detach, lines);
     assert!(tells(&survey, "nodedev-detach"));
+}
+
+#[test]
+fn a_module_gets_into_the_initramfs_by_what_builds_it_and_by_the_distribution_where_nobody_knows() {
+    let mut survey = surveyed(&here("tests/preflight/14-virtio-iommu-at-work"));
+    let (tools, dracut, arch) = ("update-initramfs -u -k all", "dracut -f --regenerate-all", "mkinitcpio -P");
+    for (distribution, builders, expected) in [
+        (&["debian"][..], &[][..], &[tools][..]),
+        (&["endeavouros", "arch"], &[], &[arch]),
+        (&["ubuntu", "debian"], &[Builder::Dracut], &[dracut]),
+        (&["endeavouros", "arch"], &[Builder::Dracut], &[dracut]),
+        (&["debian"], &[Builder::Dracut, Builder::InitramfsTools], &[tools, dracut, "whichever builds yours"]),
+    ] {
+        survey.machine.distribution = distribution.iter().map(ToString::to_string).collect();
+        survey.machine.builders = builders.iter().copied().collect();
+        let findings = check(&survey).findings;
+        let finding = findings.iter().find(|finding| finding.code == Code::IommuDriverInitramfs).unwrap();
+        let step = &finding.remedy[0];
+        for words in [tools, dracut, arch, "whichever builds yours"] {
+            assert_eq!(step.contains(words), expected.contains(&words), "{distribution:?} {builders:?}: {step}");
+        }
+    }
 }
 
 #[test]

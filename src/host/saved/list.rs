@@ -60,7 +60,7 @@ const fn rules(at: &'static str) -> Collected {
 }
 
 /// All of it, but for [`below`](super::below) and [`odds`](super::odds).
-pub const LIST: [Collected; 54] = [
+pub const LIST: [Collected; 56] = [
     whole(
         DEVICE,
         &["vendor", "device", "subsystem_vendor", "subsystem_device", "class", "modalias"],
@@ -121,6 +121,8 @@ pub const LIST: [Collected; 54] = [
     whole("/run/vfiod/conf.d", &["*.toml"], "what is declared"),
     part("/etc/driverctl.d", &["pci-*"], part::first_word, "what driverctl has set"),
     part("/etc/libvirt/qemu", &["*.xml"], part::domain, "functions that virtual machines want"),
+    name("/usr/bin", &["dracut", "mkinitcpio"], "what builds the initramfs"),
+    name("/usr/sbin", &["mkinitramfs", "update-initramfs"], "what builds the initramfs"),
     name("/dev/vfio", &["*"], "which nodes there are"),
     name("/dev/vfio/devices", &["*"], "which nodes there are"),
     name("/dev", &["iommu"], "whether iommufd serves"),

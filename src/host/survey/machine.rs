@@ -1,9 +1,11 @@
 //! The machine and its system.
 
+use std::collections::BTreeSet;
+
 use super::read;
 use crate::host::module_tree;
 use crate::host::root::Root;
-use crate::model::preflight::survey::Machine;
+use crate::model::preflight::survey::{Builder, Machine};
 
 /// Reads what the machine is. What cannot be read stays empty: no verdict hangs on it.
 #[must_use]
@@ -22,7 +24,19 @@ pub fn read(root: &Root) -> Machine {
         product,
         distribution: distribution(&system),
         system: assignment(&system, "PRETTY_NAME").unwrap_or_default(),
+        builders: builders(root),
     }
+}
+
+/// What is there to build an initramfs. Debian's dracut may bring an `update-initramfs` of its own.
+fn builders(root: &Root) -> BTreeSet<Builder> {
+    let there = |path: &str| root.exists(path).unwrap_or(false);
+    let dracut = there("/usr/bin/dracut");
+    let tools = there("/usr/sbin/mkinitramfs") || (there("/usr/sbin/update-initramfs") && !dracut);
+    [(Builder::InitramfsTools, tools), (Builder::Dracut, dracut), (Builder::Mkinitcpio, there("/usr/bin/mkinitcpio"))]
+        .into_iter()
+        .filter_map(|(builder, there)| there.then_some(builder))
+        .collect()
 }
 
 /// A field of /proc/cpuinfo's first processor.
@@ -65,6 +79,27 @@ mod tests {
         assert!(hypervisor(cpuinfo, "QEMU", "Standard PC").unwrap().contains("flag hypervisor"));
         assert!(hypervisor("flags : fpu", "Microsoft Corporation", "Virtual Machine").is_some());
         assert_eq!(hypervisor("flags : fpu", "Dell Inc.", "PowerEdge R740"), None);
+    }
+
+    #[test]
+    fn what_builds_the_initramfs_is_told_by_its_program() {
+        for (programs, expected) in [
+            (&[][..], &[][..]),
+            (&["/usr/bin/dracut"], &[Builder::Dracut]),
+            (&["/usr/bin/dracut", "/usr/sbin/update-initramfs"], &[Builder::Dracut]),
+            (&["/usr/sbin/update-initramfs"], &[Builder::InitramfsTools]),
+            (&["/usr/sbin/mkinitramfs", "/usr/bin/dracut"], &[Builder::InitramfsTools, Builder::Dracut]),
+            (&["/usr/bin/mkinitcpio"], &[Builder::Mkinitcpio]),
+        ] {
+            let tree = tempfile::tempdir().unwrap();
+            for program in programs {
+                let path = tree.path().join(program.trim_start_matches('/'));
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, "").unwrap();
+            }
+            let found = builders(&Root::trusted(tree.path()));
+            assert_eq!(found, expected.iter().copied().collect(), "{programs:?}");
+        }
     }
 
     #[test]

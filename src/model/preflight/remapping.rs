@@ -7,7 +7,7 @@ use super::code::Code;
 use super::finding::{About, Evidence, Finding, Severity};
 use super::make::Make;
 use super::report::{Role, VIRTIO_IOMMU};
-use super::survey::{Function, Survey};
+use super::survey::{Builder, Function, Survey};
 use crate::model::pci::Address;
 use crate::model::snapshot::Fact;
 
@@ -143,22 +143,38 @@ fn driver_missing(survey: &Survey, address: Address) -> Finding {
     }
 }
 
-/// How a module gets into the initramfs, by distribution.
+/// How a builder is told to take the module in.
+fn with(builder: Builder) -> &'static str {
+    match builder {
+        Builder::InitramfsTools => "`echo virtio_iommu >>/etc/initramfs-tools/modules && update-initramfs -u -k all`",
+        Builder::Dracut => {
+            "`echo 'add_drivers+=\" virtio_iommu \"' >/etc/dracut.conf.d/virtio-iommu.conf && dracut -f --regenerate-all`"
+        }
+        Builder::Mkinitcpio => "add virtio_iommu to MODULES in /etc/mkinitcpio.conf, then `mkinitcpio -P`",
+    }
+}
+
+/// How a module gets into the initramfs: by what is there to build one, else by distribution.
 fn into_initramfs(survey: &Survey) -> Vec<String> {
-    let is = |names: &[&str]| survey.machine.distribution.iter().any(|id| names.contains(&id.as_str()));
-    let step = if is(&["debian", "ubuntu"]) {
-        "Have it in the initramfs: `echo virtio_iommu >>/etc/initramfs-tools/modules && update-initramfs -u -k all`."
-    } else if is(&["fedora", "rhel", "centos", "suse", "opensuse"]) {
-        "Have it in the initramfs: `echo 'add_drivers+=\" virtio_iommu \"' >/etc/dracut.conf.d/virtio-iommu.conf && dracut -f --regenerate-all`."
-    } else if is(&["arch"]) {
-        "Have it in the initramfs: add virtio_iommu to MODULES in /etc/mkinitcpio.conf, then `mkinitcpio -P`."
-    } else if is(&["alpine"]) {
-        "Have it in the initramfs: `echo kernel/drivers/iommu/virtio-iommu.ko* >/etc/mkinitfs/features.d/iommu.modules`, add iommu to features in /etc/mkinitfs/mkinitfs.conf, then `mkinitfs`."
-    } else {
-        "Have it in the initramfs (initramfs-tools: /etc/initramfs-tools/modules; dracut: add_drivers; mkinitcpio: MODULES) and build that again."
+    let machine = &survey.machine;
+    let is = |names: &[&str]| machine.distribution.iter().any(|id| names.contains(&id.as_str()));
+    let how: Vec<&str> = match machine.builders.is_empty() {
+        false => machine.builders.iter().map(|builder| with(*builder)).collect(),
+        true if is(&["debian", "ubuntu"]) => vec![with(Builder::InitramfsTools)],
+        true if is(&["fedora", "rhel", "centos", "suse", "opensuse"]) => vec![with(Builder::Dracut)],
+        true if is(&["arch"]) => vec![with(Builder::Mkinitcpio)],
+        true if is(&["alpine"]) => vec![
+            "`echo kernel/drivers/iommu/virtio-iommu.ko* >/etc/mkinitfs/features.d/iommu.modules`, add iommu to features in /etc/mkinitfs/mkinitfs.conf, then `mkinitfs`",
+        ],
+        true => Vec::new(),
+    };
+    let step = match how.as_slice() {
+        [] => "Have it in the initramfs (initramfs-tools: /etc/initramfs-tools/modules; dracut: add_drivers; mkinitcpio: MODULES) and build that again.".to_owned(),
+        [how] => format!("Have it in the initramfs: {how}."),
+        several => format!("Have it in the initramfs, with whichever builds yours: {}.", several.join("; or ")),
     };
     vec![
-        step.to_owned(),
+        step,
         "Look whether it is in before the next boot: `lsinitramfs` or `lsinitrd`, and search for virtio-iommu."
             .to_owned(),
     ]

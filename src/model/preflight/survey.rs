@@ -76,6 +76,21 @@ pub struct Machine {
     pub distribution: Vec<String>,
     /// `PRETTY_NAME` of os-release.
     pub system: String,
+    /// What is there to build an initramfs.
+    #[serde(default)]
+    pub builders: BTreeSet<Builder>,
+}
+
+/// What builds an initramfs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Builder {
+    /// Debian's and Ubuntu's initramfs-tools.
+    InitramfsTools,
+    /// Dracut, of Fedora, SUSE and others.
+    Dracut,
+    /// Arch's mkinitcpio.
+    Mkinitcpio,
 }
 
 /// The IOMMUs.
