@@ -17,7 +17,7 @@ use vfiod::cli::check::{Shown, json, text};
 use vfiod::host::root::Root;
 use vfiod::host::survey;
 use vfiod::model::pci::Address;
-use vfiod::model::preflight::survey::{Builder, Foreign, Meaning, Node, Said};
+use vfiod::model::preflight::survey::{Builder, Foreign, Meaning, Node, RootDisk, Said};
 use vfiod::model::preflight::{Code, Report, Severity, Survey, check};
 use vfiod::model::snapshot::{Fact, Holder};
 
@@ -274,10 +274,10 @@ fn nobody_is_told_to_detach_what_the_host_lives_on_or_may_live_on() {
         let shared = report.findings.iter().filter(|finding| finding.code == Code::GroupShared);
         shared.flat_map(|finding| &finding.remedy).any(|step| step.contains(words))
     };
-    survey.root_disk = Fact::Unreadable("read /proc/1/mountinfo: EACCES".to_owned());
+    survey.root_disk = RootDisk { unknown: Some("read /proc/1/mountinfo: EACCES".to_owned()), ..RootDisk::default() };
     assert_eq!(check(&survey).groups[&9].detach, [""; 0]);
     assert!(tells(&survey, "0000:02:00.0 may have the root disk") && !tells(&survey, "nodedev-detach"));
-    survey.root_disk = Fact::Absent;
+    survey.root_disk = RootDisk::default();
     let lines = ["virsh nodedev-detach pci_0000_02_00_0", "virsh nodedev-detach pci_0000_03_00_0"];
     assert_eq!(check(&survey).groups[&9].detach, lines);
     assert!(tells(&survey, "nodedev-detach"));

@@ -9,7 +9,9 @@ use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tempfile::TempDir;
 use vfiod::cli::run::Surroundings;
+use vfiod::host::root::Root;
 use vfiod::host::saved::list::{LIST, SYSTEM};
+use vfiod::host::survey::root_disk::root_disk;
 
 use super::common::tree::{Device, NIC, Tree};
 use super::support::command::{Done, terminal, vfiodctl};
@@ -190,6 +192,35 @@ async fn a_machine_with_a_bit_of_everything_tells_the_same() {
     tree.set("etc/vfiod/vfiod.toml", &whole.replace("00-1b-21-ff-ff-a2-b3-c4", "00-00-00-00-00-00-00-00"));
     let differ = differences(tree.path()).await;
     assert!(differ.is_empty(), "{differ}");
+}
+
+#[tokio::test]
+async fn the_root_disks_of_what_was_saved_are_those_of_the_machine() {
+    let tree = machine();
+    let link = |target: &str, link: &str| {
+        let link = tree.path().join(link);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        symlink(target, link).unwrap();
+    };
+    let subsystem = "virtual/nvme-subsystem/nvme-subsys1";
+    tree.set(&format!("sys/devices/{subsystem}/nvme1n1/nvme1n1p1/partition"), "1\n");
+    for controller in [1, 2] {
+        let target = format!("../../../pci0000:0{controller}/0000:0{controller}:00.0/nvme/nvme{controller}");
+        link(&target, &format!("sys/devices/{subsystem}/nvme{controller}"));
+    }
+    link(&format!("../../devices/{subsystem}/nvme1n1/nvme1n1p1"), "sys/class/block/nvme1n1p1");
+    link(&format!("../../../../devices/{subsystem}/nvme1n1/nvme1n1p1"), "sys/fs/btrfs/secret/devices/nvme1n1p1");
+    link("../../../../devices/pci0000:03/0000:03:00.0/ata1/block/sda", "sys/fs/btrfs/secret/devices/sda");
+    let found = |tree: &Path| root_disk(&Root::hostile(tree).unwrap());
+    // Of the other one there is no link: where it is, nobody knows.
+    for (source, behind, known) in [("nvme1n1p1", 3, true), ("sdb", 0, false)] {
+        tree.set("proc/self/mountinfo", &format!("21 1 0:35 /secret / rw - btrfs /dev/{source} rw\n"));
+        let (_directory, top, _) = saved(tree.path()).await;
+        let (here, there) = (found(tree.path()), found(&top));
+        assert_eq!((here.behind.len(), here.unknown.is_none()), (behind, known), "{source}: {here:?}");
+        assert_eq!((there.behind, there.unknown.is_none()), (here.behind, known), "{source}");
+        assert!(!top.join("sys/fs/btrfs/secret").exists());
+    }
 }
 
 /// The names that are opened in a directory, from here on.

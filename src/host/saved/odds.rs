@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use super::gather::Gathering;
-use crate::host::survey::root_disk::{MOUNTS as TABLES, Mount};
+use super::places::Item;
+use crate::host::survey::behind::Way;
+use crate::host::survey::root_disk::{BTRFS, MOUNTS as TABLES, Mount};
 use crate::host::surveyor;
 use crate::model::pci::Address;
 use crate::model::preflight::survey::{Function, Said};
 use crate::model::snapshot::Fact;
 
-/// More disks than any mapped device has.
-const MANY: usize = 64;
 /// A table of mounts larger than this is none.
 const MOUNTS: u64 = 16 << 20;
 
@@ -67,36 +67,44 @@ fn root_disk(gathering: &mut Gathering<'_>) {
     let text = String::from_utf8_lossy(&bytes);
     let mount = Mount::of_root(&text).filter(|mount| mount.number.bytes().all(|b| b.is_ascii_digit() || b == b':'));
     let link = mount.as_ref().map(|mount| mount.link(root));
-    let line = mount.map(|mount| {
+    let line = mount.as_ref().map(|mount| {
         // What has no number is found again by the kernel's name of its device.
         let (kind, source) = match &link {
             Some(Ok(None)) => (mount.kind, "none"),
-            Some(Ok(Some(link))) => ("none", link.strip_prefix("/sys/class/block/").unwrap_or("none")),
+            Some(Ok(Some(link))) => {
+                // Of a btrfs the other devices are looked for, too.
+                let kind = if mount.kind == "btrfs" { "btrfs" } else { "none" };
+                (kind, link.strip_prefix("/sys/class/block/").unwrap_or("none"))
+            }
             _ => ("none", "none"),
         };
         let device = if source == "none" { "" } else { "/dev/" };
         format!("1 0 {} / / rw - {kind} {device}{source} rw\n", mount.number)
     });
-    gathering
-        .places
-        .items
-        .insert("/proc/self/mountinfo".to_owned(), super::places::Item::File(line.unwrap_or_default().into_bytes()));
-    if let Some(Ok(Some(link))) = link {
-        behind(gathering, &link, 4);
+    gathering.places.items.insert("/proc/self/mountinfo".to_owned(), Item::File(line.unwrap_or_default().into_bytes()));
+    if let (Some(mount), Some(Ok(Some(link)))) = (mount, link) {
+        if mount.kind == "btrfs"
+            && let Err(e) = gathering.places.directory(BTRFS)
+        {
+            gathering.failed("list", BTRFS, &e);
+        }
+        way(gathering, mount.way(root, link));
     }
 }
 
-/// Keeps a link of a block device; of a mapped device, those of the ones below it too.
-fn behind(gathering: &mut Gathering<'_>, link: &str, depth: u32) {
-    let Ok(target) = gathering.root.read_link(link) else { return };
-    gathering.link(link);
-    let function = |step: &str| step.len() >= 12 && step.parse::<Address>().is_ok();
-    if depth == 0 || target.iter().filter_map(|step| step.to_str()).any(function) {
-        return;
-    }
-    let slaves = format!("{link}/slaves");
-    let Ok(names) = gathering.root.list(&slaves) else { return };
-    for slave in names.iter().take(MANY) {
-        behind(gathering, &format!("{slaves}/{slave}"), depth - 1);
+/// Keeps the links on the way. That of a btrfs has the file system's own number in its path, which is
+/// nobody's business: another name leads the same way.
+fn way(gathering: &mut Gathering<'_>, way: Way) {
+    for (link, place) in way.links {
+        let Some(device) = link.strip_prefix(BTRFS).and_then(|rest| rest.rsplit('/').next()) else {
+            gathering.link(&link);
+            continue;
+        };
+        // Of what has no place the copy has a file, which leads nowhere either.
+        let item = match place.as_deref().and_then(|place| place.strip_prefix("/sys/")) {
+            Some(place) => Item::Link(format!("../../../../{place}")),
+            None => Item::File(Vec::new()),
+        };
+        gathering.places.items.insert(format!("{BTRFS}/root/devices/{device}"), item);
     }
 }

@@ -7,11 +7,12 @@
 //! * [`functions`] and [`config`]: PCI functions; [`groups`]: IOMMU groups and their nodes
 //! * [`remapping`]: IOMMUs and interrupts; [`acpi`], [`dmar`], [`ivrs`]: what the firmware reserves
 //! * [`modules`]: VFIO's modules and their parameters
-//! * [`iomem`]: framebuffers; [`machine`]: the machine, its system; [`root_disk`]: where that boots from
+//! * [`iomem`]: framebuffers; [`machine`]: the machine, its system; [`root_disk`], [`behind`]: the disks that is on
 //! * [`claims`], [`libvirt`]: other managers
 //! * [`log`], [`kmsg`]: what the kernel has said
 
 pub mod acpi;
+pub mod behind;
 pub mod claims;
 pub mod config;
 pub mod dmar;

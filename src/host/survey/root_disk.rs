@@ -1,30 +1,33 @@
-//! Which function the root file system's disk is behind.
+//! Which functions the root file system's disks are behind.
 
+use super::behind::Way;
 use super::read;
-use crate::host::root::Root;
-use crate::model::pci::Address;
+use crate::host::root::{Root, is_absent};
+use crate::model::preflight::survey::RootDisk;
 use crate::model::snapshot::Fact;
 
 /// The tables of mounts, the first that can be read counts.
 pub(in crate::host) const MOUNTS: [&str; 2] = ["/proc/1/mountinfo", "/proc/self/mountinfo"];
 const BLOCK: &str = "/sys/class/block";
+/// A directory for each btrfs, with links to its devices.
+pub(in crate::host) const BTRFS: &str = "/sys/fs/btrfs";
 
-/// The function that the root file system's disk is behind; absent where it is behind none.
+/// The functions that the root file system's disks are behind; none where it is behind none.
 #[must_use]
-pub fn root_disk(root: &Root) -> Fact<Address> {
+pub fn root_disk(root: &Root) -> RootDisk {
+    let unknown = |why: String| RootDisk { unknown: Some(why), ..RootDisk::default() };
     let text = MOUNTS.iter().find_map(|path| read::text(root, path).is().cloned());
-    let Some(text) = text else { return Fact::Unreadable("no mountinfo can be read".to_owned()) };
+    let Some(text) = text else { return unknown("no mountinfo can be read".to_owned()) };
     let Some(mount) = Mount::of_root(&text) else {
-        return Fact::Unreadable("no line of mountinfo is about /".to_owned());
+        return unknown("no line of mountinfo is about /".to_owned());
     };
-    let link = match mount.link(root) {
-        Ok(Some(link)) => link,
-        Ok(None) => return Fact::Absent,
-        Err(why) => return Fact::Unreadable(why),
-    };
-    match root.read_link(&link) {
-        Ok(_) => behind(root, &link, 4).map_or(Fact::Absent, Fact::Is),
-        Err(e) => Fact::Unreadable(format!("read link {link}: {e}")),
+    match mount.link(root) {
+        Ok(Some(link)) => {
+            let way = mount.way(root, link);
+            RootDisk { behind: way.functions, unknown: way.unknown }
+        }
+        Ok(None) => RootDisk::default(),
+        Err(why) => unknown(why),
     }
 }
 
@@ -79,19 +82,41 @@ impl<'t> Mount<'t> {
         let block = blocks.iter().filter(|block| block.starts_with("dm-")).find(|block| is(block));
         block.map(|block| Some(format!("{BLOCK}/{block}"))).ok_or_else(unknown)
     }
-}
 
-/// The last PCI address in the path that a link of a block device leads to; of a mapped device, the
-/// one below it.
-fn behind(root: &Root, link: &str, depth: u32) -> Option<Address> {
-    let target = root.read_link(link).ok()?;
-    let steps = target.iter().filter_map(|step| step.to_str());
-    let last = steps.filter(|step| step.len() >= 12).filter_map(|step| step.parse::<Address>().ok()).next_back();
-    if last.is_some() || depth == 0 {
-        return last;
+    /// The way down from that, and from the other devices of the same file system.
+    pub fn way(&self, root: &Root, link: String) -> Way {
+        match self.others(root, &link) {
+            Ok(mut links) => {
+                links.push(link);
+                Way::down(root, links)
+            }
+            Err(why) => Way { unknown: Some(why), ..Way::down(root, vec![link]) },
+        }
     }
-    let slaves = format!("{link}/slaves");
-    root.list(&slaves).ok()?.iter().take(64).find_map(|slave| behind(root, &format!("{slaves}/{slave}"), depth - 1))
+
+    /// All devices of the btrfs of which a block device is one: mountinfo names only that one.
+    fn others(&self, root: &Root, link: &str) -> Result<Vec<String>, String> {
+        let name = link.rsplit('/').next().unwrap_or_default();
+        if !self.number.starts_with("0:") {
+            return Ok(Vec::new());
+        }
+        let systems = match root.list(BTRFS) {
+            // A tree that was saved without it.
+            Err(e) if is_absent(&e) => return Ok(Vec::new()),
+            systems => systems.map_err(|e| format!("list {BTRFS}: {e}"))?,
+        };
+        for system in systems {
+            let directory = format!("{BTRFS}/{system}/devices");
+            match root.list(&directory) {
+                Ok(names) if names.iter().any(|known| known == name) => {
+                    return Ok(names.iter().map(|name| format!("{directory}/{name}")).collect());
+                }
+                Err(e) if !is_absent(&e) => return Err(format!("list {directory}: {e}")),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        if self.kind == "btrfs" { Err(format!("{BTRFS} does not know {name}")) } else { Ok(Vec::new()) }
+    }
 }
 
 #[cfg(test)]
@@ -101,7 +126,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     /// A machine with a disk and a mapped device on it, on which `/` is mounted as the line says.
-    fn found(line: &str) -> Fact<Address> {
+    fn found(line: &str) -> RootDisk {
         let tree = tempfile::tempdir().unwrap();
         let at = |path: &str| tree.path().join(path);
         for directory in ["proc/1", "sys/dev/block", "sys/class/block", "sys/devices/virtual/block/dm-0/slaves"] {
@@ -117,20 +142,45 @@ mod tests {
         symlink("../../devices/virtual/block/dm-0", at("sys/dev/block/253:0")).unwrap();
         symlink("../../devices/virtual/block/dm-0", at("sys/class/block/dm-0")).unwrap();
         symlink(format!("../../devices/{disk}/nvme0n1p2"), at("sys/class/block/nvme0n1p2")).unwrap();
+        // Of a btrfs on two disks the second one is named.
+        let other = "pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block/sda";
+        symlink(format!("../../devices/{other}"), at("sys/class/block/sda")).unwrap();
+        let devices = at("sys/fs/btrfs/5c9e/devices");
+        fs::create_dir_all(&devices).unwrap();
+        fs::create_dir_all(at("sys/fs/btrfs/features")).unwrap();
+        symlink(format!("../../../../devices/{other}"), devices.join("sda")).unwrap();
+        symlink("../../../../devices/virtual/block/dm-0", devices.join("dm-0")).unwrap();
         root_disk(&Root::hostile(tree.path()).unwrap())
+    }
+
+    fn behind(functions: &[&str]) -> RootDisk {
+        RootDisk { behind: functions.iter().map(|function| function.parse().unwrap()).collect(), unknown: None }
     }
 
     #[test]
     fn the_root_disk_is_found_by_its_number_also_through_a_mapped_device() {
-        let disk = Fact::Is("0000:02:00.0".parse().unwrap());
+        let disk = behind(&["0000:02:00.0"]);
         assert_eq!(found("21 1 253:0 / / rw - ext4 /dev/mapper/vg-root rw"), disk);
     }
 
     #[test]
     fn the_root_disk_of_a_file_system_without_a_number_is_found_by_its_source() {
-        let disk = Fact::Is("0000:02:00.0".parse().unwrap());
-        assert_eq!(found("21 1 0:35 /@ / rw,noatime shared:1 - btrfs /dev/nvme0n1p2 rw,subvol=/@"), disk);
-        assert_eq!(found("21 1 0:35 / / rw - btrfs /dev/mapper/vg-root rw"), disk);
+        let disk = behind(&["0000:02:00.0"]);
+        assert_eq!(found("21 1 0:35 /@ / rw,noatime shared:1 - none /dev/nvme0n1p2 rw,subvol=/@"), disk);
+    }
+
+    #[test]
+    fn a_file_system_on_two_disks_is_behind_both_whichever_is_named() {
+        let disks = behind(&["0000:00:17.0", "0000:02:00.0"]);
+        assert_eq!(found("21 1 0:35 / / rw - btrfs /dev/mapper/vg-root rw"), disks);
+        assert_eq!(found("21 1 0:35 / / rw - btrfs /dev/sda rw"), disks);
+    }
+
+    #[test]
+    fn a_btrfs_that_the_kernel_does_not_list_may_have_more_disks_than_the_one_that_is_named() {
+        let found = found("21 1 0:35 /@ / rw - btrfs /dev/nvme0n1p2 rw,subvol=/@");
+        assert_eq!(found.behind, behind(&["0000:02:00.0"]).behind);
+        assert!(found.unknown.is_some());
     }
 
     #[test]
@@ -143,8 +193,8 @@ mod tests {
             "21 1 8:1 / / rw - ext4 /dev/sda1 rw",
             "21 1 8:1 / /mnt rw - ext4 /dev/sda1 rw",
         ] {
-            assert!(found(line).unreadable().is_some(), "{line}");
+            assert!(found(line).unknown.is_some(), "{line}");
         }
-        assert_eq!(found("21 1 0:24 / / rw - nfs4 server:/root rw"), Fact::Absent);
+        assert_eq!(found("21 1 0:24 / / rw - nfs4 server:/root rw"), RootDisk::default());
     }
 }

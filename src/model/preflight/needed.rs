@@ -2,7 +2,6 @@
 
 use super::survey::{Function, Survey};
 use crate::model::pci::Address;
-use crate::model::snapshot::Fact;
 
 /// Why a function stays with the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,12 +17,15 @@ pub enum Need {
 /// Whether the host lives on a function, as far as a survey tells.
 #[must_use]
 pub fn needed(survey: &Survey, address: Address, function: &Function) -> Option<Need> {
-    let root_disk = match &survey.root_disk {
-        Fact::Is(disk) if *disk == address || leads_to(survey, function, *disk) => Some(Need::RootDisk),
-        Fact::Unreadable(_) if function.card.class >> 16 == 0x01 => Some(Need::PerhapsRootDisk),
-        _ => None,
+    let root_disk = &survey.root_disk;
+    let disk = if root_disk.behind.iter().any(|disk| *disk == address || leads_to(survey, function, *disk)) {
+        Some(Need::RootDisk)
+    } else if root_disk.unknown.is_some() && function.card.class >> 16 == 0x01 {
+        Some(Need::PerhapsRootDisk)
+    } else {
+        None
     };
-    root_disk.or(function.card.boot_vga.then_some(Need::Console))
+    disk.or(function.card.boot_vga.then_some(Need::Console))
 }
 
 /// Whether the way to another function goes through this one.

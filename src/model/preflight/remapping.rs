@@ -127,7 +127,7 @@ fn driver_missing(survey: &Survey, address: Address) -> Finding {
     if !waiting.is_empty() {
         finding = finding.because("/sys/kernel/debug/devices_deferred", waiting.join(", "));
     }
-    if let Some(disk) = survey.root_disk.is() {
+    for disk in &survey.root_disk.behind {
         finding = finding.because("the root file system", format!("its disk is behind {disk}"));
     }
     match &survey.iommu.virtio_driver {
@@ -182,17 +182,17 @@ fn into_initramfs(survey: &Survey) -> Vec<String> {
 
 fn initramfs(survey: &Survey) -> Option<Finding> {
     let unit = survey.iommu.units.is()?.iter().find(|unit| Make::of(unit) == Make::Virtio)?;
-    let disk = survey.root_disk.is()?;
+    let grouped = |disk: &&Address| survey.functions.get(disk).is_some_and(|function| function.group.is().is_some());
+    let disk = survey.root_disk.behind.iter().find(grouped)?;
     let module = survey.iommu.virtio_driver.is().filter(|how| how.as_str() == "module")?;
-    let behind = survey.functions.get(disk).is_some_and(|function| function.group.is().is_some());
     let why = "The root disk waits for virtio_iommu, which is a module: if the next initramfs lacks it, this machine does not boot.";
-    behind.then(|| {
+    Some(
         Finding::new(Severity::Warning, About::Host, Code::IommuDriverInitramfs, why)
             .because("/sys/class/iommu", unit.as_str())
             .because("the root file system", format!("its disk is behind {disk}, which is behind that IOMMU"))
             .because("the module tree", format!("virtio_iommu is a {module}"))
-            .steps(into_initramfs(survey))
-    })
+            .steps(into_initramfs(survey)),
+    )
 }
 
 fn no_group(survey: &Survey, address: Address, function: &Function) -> Option<Finding> {

@@ -36,8 +36,8 @@ pub struct Survey {
     pub claims: Vec<Claim>,
     /// What the kernel's log says about VFIO.
     pub log: Fact<Vec<Said>>,
-    /// The function that the root file system's disk is behind; absent when it is behind none.
-    pub root_disk: Fact<Address>,
+    /// What the root file system's disks are behind.
+    pub root_disk: RootDisk,
     /// `/dev/vfio/vfio`.
     pub container: Fact<Node>,
     /// `/dev/vfio/devices`: nodes for each device, beside or instead of those for groups.
@@ -91,6 +91,15 @@ pub enum Builder {
     Dracut,
     /// Arch's mkinitcpio.
     Mkinitcpio,
+}
+
+/// What the root file system's disks are behind.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RootDisk {
+    /// Functions; none where it is on no disk of this machine, or on one that is no PCI function's.
+    pub behind: BTreeSet<Address>,
+    /// Why there may be others.
+    pub unknown: Option<String>,
 }
 
 /// The IOMMUs.
