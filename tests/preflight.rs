@@ -17,7 +17,7 @@ use vfiod::cli::check::{Shown, json, text};
 use vfiod::host::root::Root;
 use vfiod::host::survey;
 use vfiod::model::pci::Address;
-use vfiod::model::preflight::survey::{Builder, Foreign, Meaning, Node, RootDisk, Said};
+use vfiod::model::preflight::survey::{Builder, Foreign, Meaning, Node, RootDisk, Said, Uses};
 use vfiod::model::preflight::{Code, Report, Severity, Survey, check};
 use vfiod::model::snapshot::{Fact, Holder};
 
@@ -281,6 +281,43 @@ fn nobody_is_told_to_detach_what_the_host_lives_on_or_may_live_on() {
     let lines = ["virsh nodedev-detach pci_0000_02_00_0", "virsh nodedev-detach pci_0000_03_00_0"];
     assert_eq!(check(&survey).groups[&9].detach, lines);
     assert!(tells(&survey, "nodedev-detach"));
+    // By its class it may be in use, and nobody has looked.
+    assert!(tells(&survey, "does not use 0000:02:00.0, 0000:03:00.0, which") && tells(&survey, "route show table all"));
+    let (disk, nic): (Address, Address) = ("0000:02:00.0".parse().unwrap(), "0000:03:00.0".parse().unwrap());
+    let (none, unknown) = (|| Fact::Is(Vec::new()), |why: &str| Fact::Unreadable(why.to_owned()));
+    let used = |why: &str| Fact::Is(vec![why.to_owned(), "more".to_owned()]);
+    let with = |at: Address, network, storage| {
+        let mut survey = survey.clone();
+        survey.uses = [disk, nic].map(|at| (at, Uses { network: none(), storage: none() })).into();
+        survey.uses.insert(at, Uses { network, storage });
+        survey
+    };
+    let free = with(nic, none(), none());
+    assert_eq!(check(&free).groups[&9].detach, lines);
+    assert!(tells(&free, "nodedev-detach") && !tells(&free, "First make sure"));
+    for (at, network, storage, why) in [
+        (
+            nic,
+            used("the default route goes out by eth0"),
+            unknown("?"),
+            "0000:03:00.0 carries traffic of the host (the default route goes out by eth0 (and 1 more))",
+        ),
+        (
+            disk,
+            none(),
+            used("nvme0n1p1 is mounted at /home"),
+            "0000:02:00.0 has disks in use (nvme0n1p1 is mounted at /home (and 1 more))",
+        ),
+    ] {
+        let survey = with(at, network, storage);
+        assert_eq!(check(&survey).groups[&9].detach, [""; 0], "{why}");
+        assert!(tells(&survey, why), "{why}");
+        assert!(!tells(&survey, "nodedev-detach") && !tells(&survey, "group = ") && !tells(&survey, "First"), "{why}");
+    }
+    let held_up = with(disk, none(), unknown("opening its disks did not return within 2s"));
+    assert_eq!(check(&held_up).groups[&9].detach, lines);
+    assert!(tells(&held_up, "does not use 0000:02:00.0 (opening its disks did not return within 2s), which"));
+    assert!(tells(&held_up, "\nlsblk") && !tells(&held_up, "\nip -br link"));
 }
 
 #[test]

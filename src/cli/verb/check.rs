@@ -105,6 +105,6 @@ async fn report(setting: &Setting) -> Result<Seen, Failure> {
 }
 
 async fn local(root: &Root) -> Result<Report, Failure> {
-    let survey = surveyor::take(root).await;
+    let survey = surveyor::take_closely(root).await;
     survey.map(|survey| preflight::check(&survey)).map_err(|why| Failure::Refused(format!("check this machine: {why}")))
 }

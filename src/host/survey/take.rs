@@ -1,5 +1,6 @@
 //! Takes the whole survey.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{claims, functions, groups, iomem, kmsg, machine, modules, read, remapping, root_disk};
@@ -29,6 +30,7 @@ pub fn take(root: &Root, patience: Duration) -> Survey {
         claims,
         log: kmsg::read(root, patience),
         root_disk: root_disk::root_disk(root),
+        uses: BTreeMap::new(),
         container: groups::node(root, "/dev/vfio/vfio"),
         device_nodes: groups::device_nodes(root),
         iommufd: groups::node(root, "/dev/iommu"),

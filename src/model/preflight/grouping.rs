@@ -1,9 +1,11 @@
 //! Groups: who is in them, who is in the way, what to declare or to detach.
 
+use std::collections::BTreeSet;
+
 use super::check::{by_slot, unread};
 use super::code::Code;
 use super::finding::{About, Finding, Severity};
-use super::needed::{Need, needed};
+use super::needed::{Doubt, Need, doubt, needed};
 use super::release::version;
 use super::report::{GroupReport, Member, Role};
 use super::survey::{Function, Group, Survey};
@@ -38,6 +40,15 @@ pub fn findings(survey: &Survey) -> Vec<Finding> {
     }
     found.extend(split(survey));
     found
+}
+
+/// The endpoints that a remedy could offer to detach from their drivers.
+#[must_use]
+pub fn detachable(survey: &Survey) -> BTreeSet<Address> {
+    let blocks =
+        |function: &Function| Role::of(&function.card) == Role::Endpoint && survey.group_of(function).is_some();
+    let found = survey.functions.iter().filter(|(_, function)| blocks(function) && in_the_way(survey, function));
+    found.map(|(address, _)| *address).collect()
 }
 
 /// The members, others than this one, that keep the group from VFIO.
@@ -94,6 +105,7 @@ fn of_endpoints(survey: &Survey, number: u32, address: Address, blockers: &[(Add
     let mut steps = Vec::new();
     let stuck = !parents.is_empty() || staying.iter().any(|(_, need)| *need != Need::Console);
     if !stuck {
+        steps.extend(caution(survey, blockers));
         // A second entry for a device that has one is refused (`config::entries`).
         steps.push(format!(
             "Have vfiod keep the whole group, if the host needs none of it: in its entry set `group = \"whole\"`; if it is not declared yet, add this one:\n{}",
@@ -108,6 +120,8 @@ fn of_endpoints(survey: &Survey, number: u32, address: Address, blockers: &[(Add
         let member = if member == address { "It".to_owned() } else { member.to_string() };
         match need {
             Need::Console => format!("{member} has the console, and stays with the host while no other card is the first display (see boot-display)."),
+            Need::Route(why) => format!("{member} carries traffic of the host ({why}), and must stay with the host while that is so."),
+            Need::Mounted(why) => format!("{member} has disks in use ({why}), and must stay with the host while that is so."),
             Need::RootDisk => format!("{member} has the root disk, and must stay with the host."),
             Need::PerhapsRootDisk => format!("{member} may have the root disk: while nobody knows where that is, it must stay with the host."),
         }
@@ -119,6 +133,31 @@ fn of_endpoints(survey: &Survey, number: u32, address: Address, blockers: &[(Add
     let put = if stuck { "Put" } else { "Or put" };
     steps.push(format!("{put} the card into another slot, or look for ACS (\"PCIe ACS Enable\") in the firmware setup: then groups are smaller."));
     steps
+}
+
+/// What to look at first, where nobody could tell whether the host uses what is in the way.
+fn caution(survey: &Survey, blockers: &[(Address, &Function)]) -> Option<String> {
+    let endpoints = blockers.iter().filter(|(_, f)| Role::of(&f.card) == Role::Endpoint);
+    let doubts: Vec<_> = endpoints.filter_map(|(address, f)| Some((*address, doubt(survey, *address, f)?))).collect();
+    if doubts.is_empty() {
+        return None;
+    }
+    let name = |(address, doubt): &(Address, Doubt<'_>)| match doubt.why {
+        Some(why) => format!("{address} ({why})"),
+        None => address.to_string(),
+    };
+    let names: Vec<String> = doubts.iter().map(name).collect();
+    let mut lines = vec![format!(
+        "First make sure that the host does not use {}, which could not be told here; these show what it uses:",
+        names.join(", ")
+    )];
+    if doubts.iter().any(|(_, doubt)| doubt.traffic) {
+        lines.extend(["ip -br link".to_owned(), "ip route show table all".to_owned()]);
+    }
+    if doubts.iter().any(|(_, doubt)| doubt.disks) {
+        lines.push("lsblk".to_owned());
+    }
+    Some(lines.join("\n"))
 }
 
 fn in_use(survey: &Survey, address: Address, function: &Function, number: u32, group: &Group) -> Option<Finding> {

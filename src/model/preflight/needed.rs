@@ -2,13 +2,18 @@
 
 use super::survey::{Function, Survey};
 use crate::model::pci::Address;
+use crate::model::snapshot::Fact;
 
 /// Why a function stays with the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Need {
     /// The root disk is on it or behind it.
     RootDisk,
-    /// It may be: nobody knows where the root disk is, and this is storage.
+    /// Traffic of the host needs it; which, in a sentence.
+    Route(String),
+    /// A disk on it is in use; by what, in a sentence.
+    Mounted(String),
+    /// The root disk may be on it: nobody knows where that is, and this is storage.
     PerhapsRootDisk,
     /// The console is on it; another card could have that.
     Console,
@@ -18,14 +23,55 @@ pub enum Need {
 #[must_use]
 pub fn needed(survey: &Survey, address: Address, function: &Function) -> Option<Need> {
     let root_disk = &survey.root_disk;
-    let disk = if root_disk.behind.iter().any(|disk| *disk == address || leads_to(survey, function, *disk)) {
-        Some(Need::RootDisk)
-    } else if root_disk.unknown.is_some() && function.card.class >> 16 == 0x01 {
-        Some(Need::PerhapsRootDisk)
-    } else {
-        None
+    if root_disk.behind.iter().any(|disk| *disk == address || leads_to(survey, function, *disk)) {
+        return Some(Need::RootDisk);
+    }
+    let perhaps = root_disk.unknown.is_some() && function.card.class >> 16 == STORAGE;
+    used(survey, address)
+        .or(perhaps.then_some(Need::PerhapsRootDisk))
+        .or(function.card.boot_vga.then_some(Need::Console))
+}
+
+fn used(survey: &Survey, address: Address) -> Option<Need> {
+    let uses = survey.uses.get(&address)?;
+    let said = |fact: &Fact<Vec<String>>| {
+        let sentences = fact.is()?;
+        let (first, more) = sentences.split_first()?;
+        Some(if more.is_empty() { first.clone() } else { format!("{first} (and {} more)", more.len()) })
     };
-    disk.or(function.card.boot_vga.then_some(Need::Console))
+    said(&uses.network).map(Need::Route).or_else(|| said(&uses.storage).map(Need::Mounted))
+}
+
+/// The class of storage, and that of networks.
+const STORAGE: u32 = 0x01;
+const NETWORK: u32 = 0x02;
+
+/// What nobody has told of a function: whether the host's traffic or its disks need it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt<'s> {
+    /// Whether traffic may.
+    pub traffic: bool,
+    /// Whether disks may.
+    pub disks: bool,
+    /// Why a look has not told, where there was one.
+    pub why: Option<&'s str>,
+}
+
+/// Whether a function may be needed for all that is known. Where nobody has looked, on a saved tree,
+/// its class tells what it could be needed for.
+#[must_use]
+pub fn doubt<'s>(survey: &'s Survey, address: Address, function: &Function) -> Option<Doubt<'s>> {
+    let found = match survey.uses.get(&address) {
+        Some(uses) => {
+            let (traffic, disks) = (uses.network.unreadable(), uses.storage.unreadable());
+            Doubt { traffic: traffic.is_some(), disks: disks.is_some(), why: traffic.or(disks) }
+        }
+        None => {
+            let class = function.card.class >> 16;
+            Doubt { traffic: class == NETWORK, disks: class == STORAGE, why: None }
+        }
+    };
+    (found.traffic || found.disks).then_some(found)
 }
 
 /// Whether the way to another function goes through this one.

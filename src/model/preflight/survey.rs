@@ -38,6 +38,9 @@ pub struct Survey {
     pub log: Fact<Vec<Said>>,
     /// What the root file system's disks are behind.
     pub root_disk: RootDisk,
+    /// What the host uses functions for, of those that were looked at; none of a saved tree.
+    #[serde(default)]
+    pub uses: BTreeMap<Address, Uses>,
     /// `/dev/vfio/vfio`.
     pub container: Fact<Node>,
     /// `/dev/vfio/devices`: nodes for each device, beside or instead of those for groups.
@@ -100,6 +103,15 @@ pub struct RootDisk {
     pub behind: BTreeSet<Address>,
     /// Why there may be others.
     pub unknown: Option<String>,
+}
+
+/// What the host uses a function for, one sentence each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uses {
+    /// Traffic that needs it.
+    pub network: Fact<Vec<String>>,
+    /// Disks on it that are in use.
+    pub storage: Fact<Vec<String>>,
 }
 
 /// The IOMMUs.
