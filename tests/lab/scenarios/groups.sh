@@ -40,6 +40,9 @@ TOML
 start_vfiod
 ok 'both declared, one carries the route: both held' wait_for 60 says '2 held'
 ok 'and neither is written to' eval 'untouched 04:01.0 && untouched 04:02.0'
+vfiodctl check 04:01.0 >/run/lab/said 2>&1
+ok 'what carries the route is not to be detached' grep -q '0000:04:02.0 carries traffic of the host' /run/lab/said
+not_ok 'nor is it offered' grep -q nodedev-detach /run/lab/said
 ip address flush dev "$(nic_of 04:02.0)"; ip link set "$(nic_of 04:02.0)" down
 ok 'once it carries nothing, both are bound' wait_for 90 eval 'has_driver 04:01.0 vfio-pci && has_driver 04:02.0 vfio-pci'
 
