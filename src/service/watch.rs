@@ -240,11 +240,10 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         }
     }
 
-    /// Gives a sign of life, where the last one is not as good still: after the first half of its time
-    /// the next is due.
+    /// Gives a sign of life, where the last one is not as good still.
     pub(super) fn live(&mut self) {
         let now = self.host.now();
-        if self.watchdog.is_some_and(|period| self.alive + period / 4 <= now) {
+        if self.watchdog.is_some_and(|period| self.alive + period / 8 <= now) {
             self.alive = now;
             self.notify.alive();
         }
