@@ -6,7 +6,8 @@ use crate::host::look::ids::from_cmdline;
 use crate::host::modprobe_d::{self, Rules};
 use crate::host::root::{Root, is_absent};
 use crate::model::pci::Address;
-use crate::model::preflight::survey::{Claim, Machine, Pattern, Target};
+use crate::model::preflight::claim::{Claim, Pattern, Target};
+use crate::model::preflight::survey::Machine;
 
 const DRIVERCTL: &str = "/etc/driverctl.d";
 const LIBVIRT: &str = "/etc/libvirt/qemu";

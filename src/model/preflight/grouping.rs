@@ -6,7 +6,6 @@ use super::check::{by_slot, unread};
 use super::code::Code;
 use super::finding::{About, Finding, Severity};
 use super::needed::{Doubt, Need, doubt, needed};
-use super::release::version;
 use super::report::{GroupReport, Member, Role};
 use super::survey::{Function, Group, Survey};
 use crate::model::pci::Address;
@@ -16,7 +15,7 @@ use crate::model::viable::is_harmless;
 #[must_use]
 pub fn in_the_way(survey: &Survey, function: &Function) -> bool {
     match function.driver.is() {
-        Some(driver) => !is_harmless(&function.card, driver, &survey.variants, version(&survey.machine.release)),
+        Some(driver) => !is_harmless(&function.card, driver, &survey.variants, survey.machine.version()),
         // A driver that cannot be told is not taken for none.
         None => function.driver.unreadable().is_some(),
     }

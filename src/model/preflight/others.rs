@@ -1,8 +1,9 @@
 //! Other managers that have a say in a device's driver.
 
+use super::claim::{Claim, Target};
 use super::code::Code;
 use super::finding::{About, Finding, Severity};
-use super::survey::{Claim, Survey, Target};
+use super::survey::Survey;
 
 /// All findings about other managers.
 #[must_use]
