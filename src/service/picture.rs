@@ -76,7 +76,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         shown.status != *status
             || shown.records != memory.records
             || shown.open != memory.open
-            || shown.holds != [&memory.holds, &memory.lasting.holds].map(Clone::clone)
+            || shown.holds.each_ref() != [&memory.holds, &memory.lasting.holds]
             || self.is_set(self.host.clock())
             || self.last.as_ref().is_none_or(|last| !looks_the_same(last, pass.snapshot))
     }
