@@ -109,16 +109,21 @@ async fn plans_cost_a_pass_a_second_and_root_waits_for_none() {
     .await;
 }
 
+/// Has a device fail again and again, until nothing is wrong with it any more but that it waits.
+async fn has_failed(lab: &Lab) {
+    let fault = Fault::ProbeFails(addr(NIC), 5);
+    lab.machine.with(|kernel| kernel.break_it(fault.clone()));
+    lab.unbind(NIC);
+    lab.secs(400).await;
+    assert_eq!(lab.picture().devices[&addr(NIC)].state, State::Failing);
+    lab.machine.with(|kernel| kernel.mend(&fault));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_repair_passes_over_the_back_off_and_says_what_became_of_each() {
     run(async {
         let lab = Lab::ready(&by("nic", NIC)).await;
-        let fault = Fault::ProbeFails(addr(NIC), 5);
-        lab.machine.with(|kernel| kernel.break_it(fault.clone()));
-        lab.unbind(NIC);
-        lab.secs(400).await;
-        assert_eq!(lab.picture().devices[&addr(NIC)].state, State::Failing);
-        lab.machine.with(|kernel| kernel.mend(&fault));
+        has_failed(&lab).await;
         let answer = results(lab.ask(Ask::Repair(vec![entry("nic")])).await.unwrap());
         assert_eq!(answer, [(NIC.to_owned(), "ready".to_owned())]);
         let answer = results(lab.ask(Ask::Repair(vec![])).await.unwrap());
@@ -133,11 +138,7 @@ async fn a_repair_passes_over_the_back_off_and_says_what_became_of_each() {
 async fn whoever_has_modules_loaded_has_no_device_tried_again() {
     run(async {
         let lab = Lab::ready(&by("nic", NIC)).await;
-        let fault = Fault::ProbeFails(addr(NIC), 5);
-        lab.machine.with(|kernel| kernel.break_it(fault.clone()));
-        lab.unbind(NIC);
-        lab.secs(400).await;
-        lab.machine.with(|kernel| kernel.mend(&fault));
+        has_failed(&lab).await;
         let writes = lab.writes(NIC);
         for modules in [vec![], vec![module("vfio_pci")]] {
             let answer = results(lab.ask(Ask::LoadModules(modules)).await.unwrap());
@@ -183,12 +184,7 @@ async fn what_a_new_attempt_comes_to_is_told_and_not_what_the_last_one_came_to()
         let answer = results(lab.ask(Ask::Repair(vec![device(NIC)])).await.unwrap());
         assert_eq!(answer, [(NIC.to_owned(), "ready".to_owned())]);
         lab.secs(2).await;
-        let fails = Fault::ProbeFails(addr(NIC), 5);
-        lab.machine.with(|kernel| kernel.break_it(fails.clone()));
-        lab.unbind(NIC);
-        lab.secs(400).await;
-        assert_eq!(lab.picture().devices[&addr(NIC)].state, State::Failing);
-        lab.machine.with(|kernel| kernel.mend(&fails));
+        has_failed(&lab).await;
         // While events come in nothing is begun.
         lab.unbind(OTHER);
         lab.ms(1).await;

@@ -180,26 +180,35 @@ impl Kernel {
 
     fn give_back(&mut self, target: Target, driver: &Driver) -> Performed {
         let address = target.address;
-        if let Err(why) = self.same_object(target) {
-            return stale(why);
-        }
-        if self.driver(address) == Some(driver) {
-            return ALREADY;
-        }
-        if let Err(why) = self.expect_link(address, None) {
-            return stale(why);
-        }
-        if let Err(held) = self.not_being_released(address) {
-            return held;
-        }
-        match self.read_override(address) {
-            Answer::Blocks(job) => return Performed::Blocks(job),
-            Answer::Text(text) if text == "(null)" => {}
-            answer => return stale(format!("{address}: driver_override is {answer}")),
+        if let Some(done) = self.not_to_be_probed(target, driver, "(null)") {
+            return done;
         }
         match self.drivers_probe(address) {
             Answer::Blocks(job) => Performed::Blocks(job),
             _ => self.returned_by(address, driver),
+        }
+    }
+
+    /// What comes of it where a device is not to be probed: it is on that driver already, is another
+    /// one by now, or is not pinned as it should be.
+    fn not_to_be_probed(&mut self, target: Target, driver: &Driver, pin: &str) -> Option<Performed> {
+        let address = target.address;
+        if let Err(why) = self.same_object(target) {
+            return Some(stale(why));
+        }
+        if self.driver(address) == Some(driver) {
+            return Some(ALREADY);
+        }
+        if let Err(why) = self.expect_link(address, None) {
+            return Some(stale(why));
+        }
+        if let Err(held) = self.not_being_released(address) {
+            return Some(held);
+        }
+        match self.read_override(address) {
+            Answer::Blocks(job) => Some(Performed::Blocks(job)),
+            Answer::Text(text) if text == pin => None,
+            answer => Some(stale(format!("{address}: driver_override is {answer}"))),
         }
     }
 
@@ -235,22 +244,8 @@ impl Kernel {
 
     fn probe_for(&mut self, target: Target, driver: &Driver) -> Performed {
         let address = target.address;
-        if let Err(why) = self.same_object(target) {
-            return stale(why);
-        }
-        if self.driver(address) == Some(driver) {
-            return ALREADY;
-        }
-        if let Err(why) = self.expect_link(address, None) {
-            return stale(why);
-        }
-        if let Err(held) = self.not_being_released(address) {
-            return held;
-        }
-        match self.read_override(address) {
-            Answer::Blocks(job) => return Performed::Blocks(job),
-            Answer::Text(text) if text == driver.as_str() => {}
-            answer => return stale(format!("{address}: driver_override is {answer}")),
+        if let Some(done) = self.not_to_be_probed(target, driver, driver.as_str()) {
+            return done;
         }
         match self.drivers_probe(address) {
             Answer::Blocks(job) => Performed::Blocks(job),
