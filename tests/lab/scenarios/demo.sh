@@ -1,9 +1,9 @@
 #!/bin/bash
-# The story that `make demo` tells. Everything it prints is what the machine says.
+# The story that `make demo` tells, with `bold` for a terminal. Everything it prints is what the machine says.
 . /lab/common.sh
 reset_host
 bold=$'\e[1m' plain=$'\e[0m'
-[[ -z ${NO_COLOR:-} ]] || bold='' plain=''
+[[ ${1:-} == bold ]] || bold='' plain=''
 say() { printf '\n%s%s%s\n' "$bold" "$1" "$plain"; }
 run() { printf '# %s\n' "$*"; "$@"; }
 
