@@ -36,6 +36,18 @@ async fn an_answer_is_taken_at_once_and_the_reader_left_to_end_by_itself() {
 }
 
 #[tokio::test]
+async fn one_that_has_ended_is_reaped_in_passing_and_not_only_when_the_next_is_asked() {
+    let place = tempfile::tempdir().unwrap();
+    let readers = Readers::new(script(&place, "read ask; echo 7"));
+    let (pid, answer) = readers.ask_one::<u32>("1\n", Duration::from_secs(60)).await.unwrap();
+    assert_eq!(answer, 7);
+    wait_until(|| {
+        readers.reap();
+        !std::path::Path::new(&format!("/proc/{pid}")).exists()
+    });
+}
+
+#[tokio::test]
 async fn readers_that_hang_do_not_block_and_do_not_pile_up() {
     let place = tempfile::tempdir().unwrap();
     let gate = gate(&place);

@@ -202,6 +202,9 @@ impl Host for Live {
     }
 
     fn observe(&mut self, scope: Scope<'_>) -> Snapshot {
+        // No reader that has answered stays behind as a defunct process until the next one is asked.
+        self.readers.reap();
+        self.checkers.reap();
         self.observer.observe(scope, kernel::now())
     }
 

@@ -84,6 +84,11 @@ impl Readers {
         }
     }
 
+    /// Reaps those that have ended. Costs nothing where there is none.
+    pub fn reap(&self) {
+        self.lingering.borrow_mut().retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    }
+
     /// Reaps those that have ended and counts the others.
     pub fn lingering(&self) -> usize {
         self.about().len()
@@ -91,9 +96,8 @@ impl Readers {
 
     /// Reaps those that have ended; answers with the process ids of the others.
     pub fn about(&self) -> BTreeSet<u32> {
-        let mut list = self.lingering.borrow_mut();
-        list.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-        list.iter().map(Child::id).collect()
+        self.reap();
+        self.lingering.borrow().iter().map(Child::id).collect()
     }
 }
 

@@ -88,8 +88,10 @@ impl Drop for Instance {
         // The kernel waits for itself several times over it, and a restart would wait with it: a child
         // does it, which the unit leaves alone. One that stays is used again.
         let child = self.root.is_live().then(|| Command::new("/bin/rmdir").arg(&path).stderr(Stdio::null()).spawn());
-        if !matches!(child, Some(Ok(_))) {
-            let _ = remove_dir(path);
+        match child {
+            // Where vfiod goes on, without a witness, its child is not to stay defunct.
+            Some(Ok(mut child)) => drop(std::thread::Builder::new().spawn(move || child.wait())),
+            _ => drop(remove_dir(path)),
         }
     }
 }

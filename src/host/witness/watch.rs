@@ -79,6 +79,7 @@ impl Witness {
         if let Some(lines) = self.pipe.as_mut().map(Pipe::drain) {
             self.take_in(lines);
         }
+        self.readers.reap();
         std::mem::take(&mut self.ledger.witnessed)
     }
 
