@@ -28,9 +28,9 @@ is 'one alert' "$(count MESSAGE_ID="$MSG_STUCK" VFIOD_MODULE=vfio_pci)" 1
 is 'one actor is at work' "$(actors)" 1
 actor=$(pgrep vfiod-act)
 # The median of a few: what else goes on beside this machine is not vfiod's.
-took=$(for _ in 1 2 3 4 5; do before=$(now_ms); systemctl restart vfiod; echo $(($(now_ms) - before)); done | sort -n | sed -n 3p)
+restart_takes() { for _ in 1 2 3 4 5; do before=$(now_ms); systemctl restart vfiod; echo $(($(now_ms) - before)); done | sort -n | sed -n 3p; }
+took=$(restart_takes)
 echo "# systemctl restart vfiod took $took ms with a stuck actor (median of 5)"
-ok 'systemctl restart takes under 2 s' test "$took" -lt 2000
 ok 'the new one says that it takes the write over' wait_for 60 told MESSAGE_ID="$MSG_ADOPTED"
 is 'it is the same actor' "$(pgrep vfiod-act)" "$actor"
 kill -9 "$(main_pid)"
@@ -47,5 +47,14 @@ echo go >/run/lab/gate
 ok 'it returns: the module is live and the pinned device bound' wait_for 60 eval 'module_live vfio_pci && has_driver 01:00.0 vfio-pci'
 ok 'and the rest is done' wait_for 60 says '2 ready'
 ok 'no actor is left' wait_for 60 eval '! pgrep vfiod-act'
+# A host that is so slow that any restart takes that long (more than half of it is systemd's own, for the sandbox) is no fault of the
+# actor: then it must be no slower with one. Waiting for the actor would take TimeoutStopSec, five seconds, more.
+limit=2000
+if ((took >= limit)); then
+    plain=$(restart_takes)
+    echo "# and $plain ms without one"
+    if ((plain * 3 / 2 > limit)); then limit=$((plain * 3 / 2)); fi
+fi
+ok 'systemctl restart with a stuck actor takes under 2 s, or no longer than without one' test "$took" -lt "$limit"
 stop_vfiod
 finish
