@@ -1,7 +1,7 @@
 //! What no repair can help: the device is blocked, with the finding's code, and nothing is written.
 
 use vfiod::host::sim::machine::lab;
-use vfiod::host::sim::{Answer, Kernel, Process, Version};
+use vfiod::host::sim::{Answer, Kernel, Process, Use, Version};
 use vfiod::model::event::Kind;
 
 use crate::support::lab::{NIC, OTHER, PAIR};
@@ -114,6 +114,24 @@ async fn another_blocker_than_before_is_told_and_the_same_one_is_not() {
         lab.machine.with(|kernel| kernel.reserve_region(addr(NIC)));
         lab.secs(61).await;
         assert_eq!((told(&lab, "rmrr"), lab.of(Kind::Blocked).len()), (1, 2));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bound_device_while_a_declared_member_of_its_group_is_held_on_a_host_driver() {
+    run(async {
+        let lab = Lab::ready(&(by("left", PAIR[0]) + &by("right", PAIR[1]))).await;
+        lab.give(PAIR[1], "e1000");
+        let route = Use::Network("default route via eth1".to_owned());
+        lab.machine.with(|kernel| kernel.set_use(addr(PAIR[1]), route));
+        lab.secs(10).await;
+        assert_eq!(lab.line(), "blocked: 1 blocked, 1 held");
+        let [blocked] = &lab.of(Kind::Blocked)[..] else { panic!("{:#?}", lab.events()) };
+        let cause =
+            "group-shared: 0000:04:02.0 shares group 17 and stays on e1000: carries-route: default route via eth1";
+        assert_eq!((blocked.about.to_string().as_str(), blocked.cause.as_str()), (PAIR[0], cause));
+        assert_eq!(opens(&lab, PAIR[0]), Answer::No(nix::errno::Errno::EPERM));
     })
     .await;
 }

@@ -38,6 +38,28 @@ async fn the_boot_display_is_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_display_that_was_on_vfio_has_no_console_to_lose() {
+    run(async {
+        let vga = "0000:00:01.0";
+        let mut lab = Lab::new(&(by("other", OTHER) + &by("vga", vga)));
+        lab.modprobe("vfio_pci");
+        lab.give(vga, "vfio-pci");
+        lab.start();
+        lab.secs(10).await;
+        assert_eq!(lab.line(), "ready: 2 ready");
+        lab.modprobe_r("vfio_pci").await;
+        lab.secs(10).await;
+        assert_eq!((lab.line().as_str(), lab.driver(vga).as_deref()), ("ready: 2 ready", Some("vfio-pci")));
+        // Where the host has it back, the console is on it again.
+        lab.give(vga, "bochs-drm");
+        let writes = lab.writes(vga);
+        lab.secs(61).await;
+        assert_eq!((lab.line().as_str(), lab.writes(vga)), ("held: 1 ready, 1 held", writes));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_nic_that_carries_a_route_is_left_alone() {
     run(async {
         let route = Use::Network("default route in table 100 via br0 via bond0 via eth0".to_owned());

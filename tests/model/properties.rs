@@ -37,7 +37,8 @@ fn forbidden(keeper: &Keeper, snapshot: &Snapshot, address: Address) -> Option<&
     if function.card.bridge {
         return Some("a bridge");
     }
-    if function.card.boot_vga && entry.allow.is_empty() {
+    let was_on_vfio = keeper.memory.on_vfio.get(&address) == Some(&function.card.object);
+    if function.card.boot_vga && entry.allow.is_empty() && !(was_on_vfio && function.driver == Fact::Absent) {
         return Some("the boot display");
     }
     if !function.vfs.is_empty() {

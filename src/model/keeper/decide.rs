@@ -124,7 +124,19 @@ impl Keeper {
         {
             return Verdict::Held(Guard::InUse, holder.to_string());
         }
-        guard::verdict(Question { snapshot: pass.snapshot, found: &pass.found, allow, before_load }, address, drift)
+        let mut allow = allow.clone();
+        // Its console had gone when VFIO had it, and no driver has brought one back.
+        if *drift == Drift::Unbound && self.was_on_vfio(pass, address) {
+            allow.insert(Guard::BootDisplay);
+        }
+        let ask = Question { snapshot: pass.snapshot, found: &pass.found, allow: &allow, before_load };
+        guard::verdict(ask, address, drift)
+    }
+
+    /// Whether this very device object was on VFIO in this boot.
+    fn was_on_vfio(&self, pass: &Pass<'_>, address: Address) -> bool {
+        let object = pass.snapshot.functions.get(&address).map(|function| function.card.object);
+        object.is_some() && self.memory.on_vfio.get(&address).copied() == object
     }
 
     /// Why a device on a host driver may be there because it was released, if nobody can tell. One that
@@ -132,9 +144,7 @@ impl Keeper {
     fn perhaps_released(&self, pass: &Pass<'_>, address: Address, drift: &Drift) -> Option<String> {
         let unsure = self.memory.unsure.as_ref().filter(|unsure| !unsure.asked.contains(&address))?;
         let Drift::WrongDriver(driver) = drift else { return None };
-        let object = pass.snapshot.functions.get(&address)?.card.object;
-        let was_on_vfio = self.memory.on_vfio.get(&address) == Some(&object);
-        (!was_on_vfio && !pass.snapshot.is_vfio(driver)).then(|| {
+        (!self.was_on_vfio(pass, address) && !pass.snapshot.is_vfio(driver)).then(|| {
             format!("whether it is released or on hold is not known: {}; repair or adopt it, or reload", unsure.why)
         })
     }

@@ -108,19 +108,36 @@ impl Keeper {
         modules.into_iter().find(needs_it).cloned()
     }
 
-    /// Who keeps the group of a device from being opened although the device is bound.
-    fn shared(&self, pass: &Pass<'_>, address: Address) -> Option<String> {
+    /// Who keeps the group of a device from being opened although the device is bound: a member that
+    /// nobody declared, or one that is declared and stays on its host driver for now.
+    fn shared(&self, pass: &Pass<'_>, address: Address, held: &BTreeMap<&About, &Held>) -> Option<String> {
         let none = BTreeSet::new();
         let ask = Question { snapshot: pass.snapshot, found: &pass.found, allow: &none, before_load: false };
-        guard::shared(ask, address)
+        guard::shared(ask, address).or_else(|| {
+            let (number, group) = pass.snapshot.group_of(address)?;
+            guard::blockers(pass.snapshot, group).into_iter().find_map(|(member, driver)| {
+                let held = held.get(&About::Device(member))?;
+                let why = match held.guard {
+                    Some(guard) => format!("{guard}: {}", held.reason),
+                    None => held.not_before.map(|_| held.reason.clone())?,
+                };
+                Some(format!("{member} shares group {number} and stays on {driver}: {why}"))
+            })
+        })
     }
 
     /// Why a device that is bound as declared cannot be opened.
-    fn unassignable(&self, pass: &Pass<'_>, address: Address, wanted: &Driver) -> Option<String> {
+    fn unassignable(
+        &self,
+        pass: &Pass<'_>,
+        address: Address,
+        wanted: &Driver,
+        held: &BTreeMap<&About, &Held>,
+    ) -> Option<String> {
         if let Some(finding) = blockers(pass.snapshot, address, wanted).first() {
             return Some(format!("{}: {}", finding.code, finding.why));
         }
-        let shared = self.shared(pass, address).map(|why| format!("{}: {why}", Code::GroupShared));
+        let shared = self.shared(pass, address, held).map(|why| format!("{}: {why}", Code::GroupShared));
         shared.or_else(|| self.concern(pass, address, true).map(ToString::to_string))
     }
 
@@ -175,15 +192,15 @@ impl Keeper {
             return say(State::Held, why.to_owned());
         }
         let about = About::Device(address);
-        let held = held.get(&about);
-        if let Some(Held { guard: Some(guard), reason, .. }) = held {
+        let mine = held.get(&about);
+        if let Some(Held { guard: Some(guard), reason, .. }) = mine {
             return say_guarded(State::Held, Some(*guard), format!("{guard}: {reason}"));
         }
         let Some(drift) = pass.drifts.get(&address) else {
             return match self.memory.open.get(&address).and_then(|holders| holders.first()) {
                 Some(holder) => say(State::Assigned, holder.to_string()),
                 // Bound as declared, and nobody will ever open it; or not as things are.
-                None => match self.unassignable(pass, address, wanted) {
+                None => match self.unassignable(pass, address, wanted, held) {
                     Some(why) => say(State::Blocked, why),
                     None => say(State::Ready, String::new()),
                 },
@@ -200,7 +217,7 @@ impl Keeper {
         if acting.is_some() {
             return say(State::Repairing, drift.to_string());
         }
-        match held {
+        match mine {
             Some(held) => {
                 Standing { not_before: held.not_before, ..say(State::Drifted, format!("{drift}; {}", held.reason)) }
             }
