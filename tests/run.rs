@@ -73,3 +73,16 @@ fn a_second_one_on_the_machine_ends_at_once() {
     kill(Pid::from_raw(first.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
     assert!(first.wait().unwrap().success());
 }
+
+#[test]
+fn a_child_that_is_given_more_than_its_errand_does_nothing() {
+    for verb in ["act", "look", "check", "cmdline"] {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_vfiod")).args([verb, "--bogus"]).stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(2) && said.contains("'--bogus'") && output.stdout.is_empty(),
+            "{verb}: {said}"
+        );
+    }
+}

@@ -63,7 +63,8 @@ enum Verb {
 
 fn main() -> ExitCode {
     // Children first: they are begun often, and argument parsing is the dear part of their start.
-    let verb = match env::args_os().nth(1).as_deref().and_then(|verb| verb.to_str()) {
+    let alone = (env::args_os().len() == 2).then(|| env::args_os().nth(1)).flatten();
+    let verb = match alone.as_deref().and_then(|verb| verb.to_str()) {
         Some("act") => Verb::Act,
         Some("look") => Verb::Look,
         Some("check") => Verb::Check,

@@ -152,6 +152,30 @@ pub fn between(old: Option<&Status>, new: &Status, now: Time) -> Vec<Event> {
     events
 }
 
+/// What has gone from an entry that goes on with the rest, as a function of a slot does: the entry's
+/// own state says nothing of it. `there` tells what is still on the bus.
+#[must_use]
+pub fn gone(old: &Status, new: &Status, there: impl Fn(Address) -> bool) -> Vec<Event> {
+    let went = old.devices.iter().filter(|(address, device)| {
+        let entry = new.entries.get(&device.entry).map(|entry| entry.state);
+        let goes_on = !matches!(entry, None | Some(State::Missing | State::Ambiguous | State::Mismatch));
+        goes_on && device.standing.state != State::Released && !new.devices.contains_key(address) && !there(**address)
+    });
+    let event = |(address, device): (&Address, &DeviceStatus)| Event {
+        kind: Kind::NotFound,
+        about: About::Device(*address),
+        entry: Some(device.entry.clone()),
+        group: device.group,
+        old: device.standing.state.to_string(),
+        new: State::Missing.to_string(),
+        cause: "it is not on the bus any more; its entry goes on with the others".to_owned(),
+        latency: None,
+        level: Level::Warning,
+        by: None,
+    };
+    went.map(event).collect()
+}
+
 fn entry_events(old: Option<&Status>, new: &Status, events: &mut Vec<Event>) {
     let before = |name: &String| old.and_then(|old| old.entries.get(name));
     let changed = |name: &String, status: &Standing| before(name).is_none_or(|before| before.state != status.state);

@@ -100,6 +100,7 @@ pub fn shared(ask: Question<'_>, address: Address) -> Option<String> {
 
 fn group_shared(ask: Question<'_>, address: Address) -> Option<(Guard, String)> {
     let (number, group) = ask.snapshot.group_of(address)?;
+    let mut blockers = Vec::new();
     for member in group.members.iter().filter(|member| **member != address) {
         let Some(other) = ask.snapshot.functions.get(member) else {
             return Some((Guard::Unreadable, format!("{member} of group {number} is not in the snapshot")));
@@ -108,15 +109,24 @@ fn group_shared(ask: Question<'_>, address: Address) -> Option<(Guard, String)> 
             Fact::Absent => {}
             Fact::Unreadable(why) => return Some((Guard::Unreadable, why.clone())),
             Fact::Is(driver) => {
-                let kept = ask.found.owner.contains_key(member) && !ask.found.released.contains(member);
+                let released = ask.found.released.contains(member);
+                let kept = ask.found.owner.contains_key(member) && !released;
                 if !is_harmless(&other.card, driver, &ask.snapshot.variants, ask.snapshot.platform.kernel) && !kept {
-                    let reason = format!(
-                        "{member} shares group {number}, is on {driver} and is not declared; declare it too, or unbind it"
-                    );
-                    return Some((Guard::GroupShared, reason));
+                    blockers.push((member, driver, released));
                 }
             }
         }
+    }
+    if let Some((member, driver, released)) = blockers.first() {
+        let so = match released {
+            true => "is released; adopt it, or release this one too",
+            false => "is not declared; declare it too, or unbind it",
+        };
+        let more: Vec<String> =
+            blockers.iter().skip(1).map(|(member, driver, _)| format!("{member} on {driver}")).collect();
+        let more = if more.is_empty() { String::new() } else { format!(" (in the way as well: {})", more.join(", ")) };
+        let reason = format!("{member} shares group {number}, is on {driver} and {so}{more}");
+        return Some((Guard::GroupShared, reason));
     }
     let other = group.others.first()?;
     Some((Guard::GroupShared, format!("{other}, which is no PCI device, shares group {number}")))

@@ -205,6 +205,10 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         let status = self.keeper.status(pass, plan);
         let before = self.told.as_ref().or(self.status.as_ref());
         let mut events = event::between(before, &status, pass.snapshot.taken);
+        if let Some(before) = before {
+            let there = |address| pass.snapshot.functions.contains_key(&address);
+            events.extend(event::gone(before, &status, there));
+        }
         self.told = event::told(before, &status);
         if !self.ready || !events.is_empty() {
             self.checks.want(self.host.now());

@@ -93,6 +93,11 @@ async fn a_release_comes_after_a_repair_in_its_group() {
         let answer = results(lab.ask(Ask::Release(device(PAIR[0]))).await.unwrap());
         assert_eq!(answer, [(PAIR[0].to_owned(), "released: given back to the host, on e1000".to_owned())]);
         assert_eq!(lab.picture().counters.failures, 0);
+        // What stays cannot be opened now, and is told why.
+        let left = &lab.picture().devices[&addr(PAIR[1])];
+        let why = "group-shared: 0000:04:01.0 shares group 17, is on e1000 and is released; \
+                   adopt it, or release this one too";
+        assert_eq!((left.state, left.reason.as_str()), (State::Blocked, why));
     })
     .await;
 }

@@ -165,6 +165,27 @@ async fn a_function_removed_and_found_again_is_missing_in_between_and_comes_back
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_function_of_a_slot_that_goes_is_told_though_its_entry_goes_on() {
+    run(async {
+        let mut lab = Lab::ready(&by("slot", "0000:05:00")).await;
+        lab.machine.with(|kernel| kernel.remove(addr(SLOT[1])));
+        lab.secs(61).await;
+        let events = lab.events();
+        let told: Vec<_> = events.iter().map(|event| (event.kind, event.about.to_string(), &event.new[..])).collect();
+        assert_eq!(told, [(Kind::NotFound, SLOT[1].to_owned(), "missing")]);
+        lab.machine.with(|kernel| kernel.rescan());
+        lab.secs(10).await;
+        assert_eq!(lab.driver(SLOT[1]).as_deref(), Some("vfio-pci"));
+        assert_eq!(lab.kinds(), [Kind::NotFound, Kind::Drifted, Kind::Repaired]);
+        // Declared no more is not gone.
+        lab.reload(Ok(&by("slot", SLOT[0]))).await;
+        lab.secs(10).await;
+        assert_eq!(lab.kinds().len(), 3, "{:#?}", lab.events());
+    })
+    .await;
+}
+
 const VFS: &str = "[device.disk]\npf = \"0000:02:00.0\"\nvf = \"0-1\"\n";
 
 #[tokio::test(start_paused = true)]

@@ -132,6 +132,15 @@ fn a_group_is_shared_with_whoever_is_undeclared_and_on_a_host_driver() {
         let seen = snapshot([(NIC, nic), (OTHER, function(OTHER, driver, 1))]);
         assert_eq!(guard_of(ask(&seen, &on_host(), &[], false)), expected, "{driver}");
     }
+    // All are named at once: nobody should have to come back for the next one.
+    let third = "0000:01:00.2";
+    let mut nic = function(NIC, "e1000e", 1);
+    nic.look = Some(look().into());
+    let drivers = [(OTHER, function(OTHER, "snd_hda_intel", 1)), (third, function(third, "xhci_hcd", 1))];
+    let seen = snapshot(drivers.into_iter().chain([(NIC, nic)]));
+    let reason = "0000:01:00.1 shares group 1, is on snd_hda_intel and is not declared; declare it too, or unbind it \
+                  (in the way as well: 0000:01:00.2 on xhci_hcd)";
+    assert_eq!(ask(&seen, &on_host(), &[], false), Verdict::Held(Guard::GroupShared, reason.to_owned()));
     let mut seen = with_look(|_, _| {});
     seen.groups.get_mut(&1).unwrap().others.insert("LNXSYBUS:00".to_owned());
     assert_eq!(guard_of(ask(&seen, &on_host(), &[], false)), Some(Guard::GroupShared));
