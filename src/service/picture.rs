@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::notify::Notify;
+use super::pulse::longest;
 use super::store::Store;
 use super::tell::Tell;
 use super::watch::Watch;
@@ -40,7 +41,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         if self.is_new(pass, status) {
             self.know_names(pass, status);
             self.set_clock(self.host.clock());
-            self.frame.interval_usec = u64::try_from(self.settings.watch.interval.as_micros()).unwrap_or(u64::MAX);
+            self.frame.interval_usec = u64::try_from(longest(&self.settings.watch).as_micros()).unwrap_or(u64::MAX);
             let picture = Arc::new(self.keeper.picture(pass, status, &self.frame));
             self.show.picture(&picture);
             let memory = &self.keeper.memory;

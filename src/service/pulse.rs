@@ -144,7 +144,7 @@ impl Pulse {
 }
 
 /// The longest time between two passes. A pass is what reads overrides, so it comes for them as well.
-fn longest(watch: &Watch) -> Duration {
+pub(super) fn longest(watch: &Watch) -> Duration {
     watch.interval.min(watch.override_interval)
 }
 

@@ -337,3 +337,13 @@ async fn what_nothing_is_done_about_is_looked_at_ever_more_rarely() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_interval_shown_is_the_one_kept() {
+    run(async {
+        let text = "[watch]\ninterval = \"30s\"\noverride_interval = \"10s\"\n".to_owned() + &by("nic", NIC);
+        let lab = Lab::ready(&text).await;
+        assert_eq!(lab.picture().interval_usec, 10_000_000);
+    })
+    .await;
+}
