@@ -194,7 +194,7 @@ complete -c vfiodctl -n "__fish_vfiodctl_using_subcommand wait" -l json -d 'Prin
 complete -c vfiodctl -n "__fish_vfiodctl_using_subcommand wait" -l no-color -d 'No colours, like --color=never'
 complete -c vfiodctl -n "__fish_vfiodctl_using_subcommand wait" -l ascii -d 'Plain ASCII, no symbols'
 complete -c vfiodctl -n "__fish_vfiodctl_using_subcommand wait" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c vfiodctl -n "__fish_vfiodctl_using_subcommand history" -s n -l lines -d 'So many of the latest lines' -r
+complete -c vfiodctl -n "__fish_vfiodctl_using_subcommand history" -s n -l lines -d 'So many of the latest lines, at most 1000; 50 by default' -r
 complete -c vfiodctl -n "__fish_vfiodctl_using_subcommand history" -l root -d 'Look at the tree of a machine saved below this directory, instead of at this machine' -r -f -a "(__fish_complete_directories)"
 complete -c vfiodctl -n "__fish_vfiodctl_using_subcommand history" -s H -l host -d 'Ask the vfiod of another machine, over ssh' -r -f -a "(__fish_print_hostnames)"
 complete -c vfiodctl -n "__fish_vfiodctl_using_subcommand history" -l color -d 'When to use colours; by default on a terminal, unless NO_COLOR is set' -r -f -a "auto\t'On a terminal'
