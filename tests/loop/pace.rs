@@ -5,7 +5,7 @@ use std::time::Duration;
 use vfiod::host::sim::faults::Fault;
 use vfiod::host::sim::machine::lab;
 use vfiod::host::sim::{Process, Version};
-use vfiod::model::event::{Kind, Level};
+use vfiod::model::event::{Event, Kind, Level};
 use vfiod::model::time::Time;
 
 use crate::support::lab::{NIC, OTHER};
@@ -151,6 +151,24 @@ async fn a_fight_over_one_device_stops_for_its_entry_only() {
         // The probe after an hour helps, and ten minutes later it is over.
         lab.secs(3600 + 700).await;
         assert_eq!((lab.line().as_str(), lab.of(Kind::FightOver).len()), ("ready: 2 ready", 1));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fight_over_an_override_alone_stops_too() {
+    run(async {
+        let lab = Lab::ready(&("watch.override_interval = \"1s\"\n".to_owned() + &by("nic", NIC))).await;
+        for _ in 0..60 {
+            lab.machine.with(|kernel| kernel.write_override(addr(NIC), None));
+            lab.secs(3).await;
+        }
+        let alerts: Vec<Event> = lab.events().into_iter().filter(|event| event.level == Level::Alert).collect();
+        assert_eq!(alerts.iter().map(|event| event.kind).collect::<Vec<_>>(), [Kind::Fighting]);
+        assert_eq!((lab.driver(NIC).as_deref(), lab.line().as_str()), (Some("vfio-pci"), "blocked: 1 fighting"));
+        let begun = lab.begun().len();
+        lab.secs(30).await;
+        assert_eq!(lab.begun().len(), begun);
     })
     .await;
 }

@@ -15,10 +15,12 @@ if [[ ! -e $kept ]]; then
 address = "0000:01:00.0"
 [device.nic1]
 address = "0000:00:03.0"
+[device.slot]
+address = "0000:00:04"
 TOML
     systemctl enable -q vfiod
     start_vfiod
-    ok 'ready' wait_for 60 says '2 ready'
+    ok 'ready' wait_for 60 says '3 ready'
     ok 'released' vfiodctl release 01:00.0
     is 'its state' "$(state 01_00_0)" 's "released"'
     ok 'its former driver has it' has_driver 01:00.0 e1000e
@@ -44,6 +46,7 @@ ok 'held after a reboot, and so not bound' wait_for 60 eval 'held && in_state 00
 ok 'the held one was left alone' wait_for 60 has_driver 00:03.0 e1000e
 # Only after it has probed all its devices does a driver have its file `unbind`.
 ok 'its driver is whole' wait_for 60 test -e /sys/bus/pci/drivers/e1000e/unbind
+ok 'the others are bound again, unasked' wait_for 60 eval 'in_state 00_04_0 ready && in_state 00_04_1 ready'
 # What hangs in the kernel, if anything does.
 if ((lab_failed > 0)); then
     echo w >/proc/sysrq-trigger
