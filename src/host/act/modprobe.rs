@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use crate::host::kernel_policy::LOCKDOWN;
 use crate::host::root::Root;
 use crate::model::pci::Module;
 
@@ -102,7 +103,7 @@ fn not_permitted(root: &Root, module: &Module) -> Option<&'static str> {
     if effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_some_and(|all| all & CAP_SYS_MODULE == 0) {
         return Some("vfiod runs without CAP_SYS_MODULE");
     }
-    let lockdown = text("/sys/kernel/security/lockdown");
+    let lockdown = text(LOCKDOWN);
     if lockdown.contains("[integrity]") || lockdown.contains("[confidentiality]") {
         return Some("the kernel is locked down and the module is not signed");
     }

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
+use crate::host::kernel_policy::LOCKDOWN;
 use crate::host::root::Root;
 use crate::names::path::TRACE;
 
@@ -40,7 +41,8 @@ impl Instance {
         let fresh = match create_dir(&path) {
             Ok(()) => true,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(e) => return Err(format!("create {}: {e}", path.display())),
+            // A kernel that is locked down says EINVAL (6.1, 6.12), which would explain nothing.
+            Err(e) => return Err(format!("create {}: {e}{}", path.display(), if_locked_down(root))),
         };
         let instance = Instance { root: root.clone() };
         instance.set_up(fresh)?;
@@ -78,7 +80,8 @@ impl Instance {
     pub fn pipe(&self) -> Result<OwnedFd, String> {
         let path = file("trace_pipe");
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        open(&self.root.join(&path), flags, Mode::empty()).map_err(|e| format!("open {path}: {e}"))
+        open(&self.root.join(&path), flags, Mode::empty())
+            .map_err(|e| format!("open {path}: {e}{}", if_locked_down(&self.root)))
     }
 }
 
@@ -94,6 +97,12 @@ impl Drop for Instance {
             _ => drop(remove_dir(path)),
         }
     }
+}
+
+/// The reason behind another one, if it is this one.
+fn if_locked_down(root: &Root) -> &'static str {
+    let lockdown = root.read_text(LOCKDOWN).unwrap_or_default();
+    if lockdown.contains("[confidentiality]") { " (the kernel is locked down for confidentiality)" } else { "" }
 }
 
 fn file(name: &str) -> String {
@@ -157,6 +166,10 @@ mod tests {
         let root = Root::trusted(tree.path());
         let why = Instance::open(&root).unwrap_err();
         assert!(why.starts_with("create ") && why.ends_with("No such file or directory (os error 2)"), "{why}");
+        fs::create_dir_all(root.join(LOCKDOWN).parent().unwrap()).unwrap();
+        fs::write(root.join(LOCKDOWN), "none integrity [confidentiality]\n").unwrap();
+        let why = Instance::open(&root).unwrap_err();
+        assert!(why.ends_with("(os error 2) (the kernel is locked down for confidentiality)"), "{why}");
         // Something else is mounted there.
         fs::create_dir_all(root.join(TRACE).parent().unwrap()).unwrap();
         let why = Instance::open(&root).unwrap_err();
