@@ -68,8 +68,14 @@ dmsetup remove labdm
 swapoff "$(disk_of 00:09.0)"
 make_lvm 00:08.0
 mistake 'a disk under LVM' 00:08.0 mounted-disk
+# Whoever has made it has ended, no exclusive open fails, and no mount names the disk.
+modprobe loop
+loop=$(losetup --find --show "$(disk_of 00:09.0)")
+mistake 'a disk under a loop device' 00:09.0 mounted-disk
+ok 'nobody has claimed the disk under the loop device' python3 -c 'import os, sys; os.open(sys.argv[1], os.O_RDONLY | os.O_EXCL)' "$(disk_of 00:09.0)"
 judge
 vgchange -q -an lab >/dev/null
+losetup --detach "$loop"
 
 # Another card than declared; and what allow lifts.
 rm -rf /run/vfiod /var/lib/vfiod
