@@ -351,7 +351,17 @@ fn nobody_is_told_to_destroy_virtual_functions_that_somebody_has() {
         findings.into_iter().find(|finding| finding.code == Code::SriovPfWithVfs).unwrap().remedy.join("\n")
     };
     survey.holders = Fact::Is([(7, Vec::new())].into());
+    assert!(told(&survey).contains("first make sure that neither a guest nor the host has one of them"));
+    let none = || Fact::Is(Vec::new());
+    let functions: Vec<Address> = survey.functions.keys().copied().collect();
+    survey.uses = functions.into_iter().map(|at| (at, Uses { network: none(), storage: none() })).collect();
     assert!(told(&survey).contains("first destroy them: `echo 0 >"));
+    let away = Uses { network: Fact::Is(vec!["eth0 is in another network namespace".to_owned()]), storage: none() };
+    let (vf, idle) = ("0000:00:09.2".parse().unwrap(), survey.uses.clone());
+    survey.uses.insert(vf, away);
+    let words = "while the host uses them: 0000:00:09.2 (eth0 is in another network namespace)";
+    assert!(!told(&survey).contains("echo 0") && told(&survey).contains(words), "{}", told(&survey));
+    survey.uses = idle;
     survey.holders = Fact::Unreadable("list /proc/1/fd: EACCES".to_owned());
     assert!(told(&survey).contains("first make sure that no guest has one of them"));
     let holder =
@@ -359,6 +369,24 @@ fn nobody_is_told_to_destroy_virtual_functions_that_somebody_has() {
     survey.holders = Fact::Is([(8, vec![holder])].into());
     let told = told(&survey);
     assert!(!told.contains("echo 0") && told.contains("0000:00:09.2 (qemu[4242] has /dev/vfio/8 open)"), "{told}");
+}
+
+#[test]
+fn nobody_is_told_to_declare_the_function_of_a_card_that_the_host_lives_on() {
+    let mut survey = surveyed(&here("tests/preflight/30-a-reservation-that-virtual-functions-have-too"));
+    survey.saved = false;
+    let other: Address = "0000:05:00.1".parse().unwrap();
+    let none = || Fact::Is(Vec::new());
+    let told = |survey: &Survey| {
+        let findings = check(survey).findings;
+        findings.into_iter().find(|finding| finding.code == Code::FunctionsSplit).unwrap().remedy.join("\n")
+    };
+    survey.uses.insert(other, Uses { network: none(), storage: none() });
+    assert!(told(&survey).starts_with("Declare the slot"), "{}", told(&survey));
+    survey.uses.insert(other, Uses { network: Fact::Is(vec!["default route via eth1".to_owned()]), storage: none() });
+    let told = told(&survey);
+    assert!(told.contains("0000:05:00.1 carries traffic of the host (default route via eth1)"), "{told}");
+    assert!(!told.contains("Declare the slot"), "{told}");
 }
 
 #[test]

@@ -115,8 +115,17 @@ fn of_endpoints(survey: &Survey, number: u32, address: Address, blockers: &[(Add
         let lines = detach(survey, blockers).join("\n");
         steps.push(format!("Or detach the others by hand, if the host needs none of them:\n{lines}"));
     }
-    steps.extend(staying.into_iter().map(|(member, need)| {
-        let member = if member == address { "It".to_owned() } else { member.to_string() };
+    steps.extend(must_stay(address, staying, parents));
+    let put = if stuck { "Put" } else { "Or put" };
+    steps.push(format!("{put} the card into another slot, or look for ACS (\"PCIe ACS Enable\") in the firmware setup: then groups are smaller."));
+    steps
+}
+
+/// Why these stay with the host, a sentence each, as they are told of one function.
+fn must_stay(address: Address, staying: Vec<(Address, Need)>, parents: Vec<Address>) -> Vec<String> {
+    let name = |member: Address| if member == address { "It".to_owned() } else { member.to_string() };
+    let needed = staying.into_iter().map(|(member, need)| {
+        let member = name(member);
         match need {
             Need::Console => format!("{member} has the console, and stays with the host while no other card is the first display (see boot-display)."),
             Need::Route(why) => format!("{member} carries traffic of the host ({why}), and must stay with the host while that is so."),
@@ -124,14 +133,14 @@ fn of_endpoints(survey: &Survey, number: u32, address: Address, blockers: &[(Add
             Need::RootDisk => format!("{member} has the root disk, and must stay with the host."),
             Need::PerhapsRootDisk => format!("{member} may have the root disk: while nobody knows where that is, it must stay with the host."),
         }
-    }));
-    steps.extend(parents.into_iter().map(|member| {
-        let member = if member == address { "It".to_owned() } else { member.to_string() };
-        format!("{member} has virtual functions, which would go with it: while they are there, it must stay on its host driver.")
-    }));
-    let put = if stuck { "Put" } else { "Or put" };
-    steps.push(format!("{put} the card into another slot, or look for ACS (\"PCIe ACS Enable\") in the firmware setup: then groups are smaller."));
-    steps
+    });
+    let parents = parents.into_iter().map(|member| {
+        format!(
+            "{} has virtual functions, which would go with it: while they are there, it must stay on its host driver.",
+            name(member)
+        )
+    });
+    needed.chain(parents).collect()
 }
 
 /// What to look at first, where nobody could tell whether the host uses what is in the way.
@@ -189,14 +198,14 @@ fn split(survey: &Survey) -> Vec<Finding> {
         let own: Vec<_> = functions.into_iter().filter(|(_, f)| f.card.physfn.is_none() && !f.card.bridge).collect();
         let (host, rest): (Vec<_>, Vec<_>) = own.into_iter().partition(|(_, f)| in_the_way(survey, f));
         let vfio = rest.into_iter().filter(|(_, f)| survey.on_vfio(f));
-        found.extend(vfio.filter_map(|(address, function)| of_split(address, function, &host)));
+        found.extend(vfio.filter_map(|(address, function)| of_split(survey, address, function, &host)));
     }
     found
 }
 
 /// The functions of a card hang together by their group or by a reset; those of a NIC with several
 /// ports mostly do not, and a slot of the root bus holds what the chipset has put there.
-fn of_split(address: Address, function: &Function, host: &[(Address, &Function)]) -> Option<Finding> {
+fn of_split(survey: &Survey, address: Address, function: &Function, host: &[(Address, &Function)]) -> Option<Finding> {
     if host.is_empty() {
         return None;
     }
@@ -214,11 +223,20 @@ fn of_split(address: Address, function: &Function, host: &[(Address, &Function)]
         let why = format!(
             "{split}: a reset of one is often a reset of all, and drivers of a half-bound card have crashed hosts."
         );
-        let slot = address.slot();
-        Finding::new(Severity::Warning, about, Code::FunctionsSplit, why).step(format!(
-            "Declare the slot, so that its functions move together: in its entry set `address = \"{slot}\"`; if it is not declared yet, add this one:\n[device.{}]\naddress = \"{slot}\"",
-            entry_name(address)
-        ))
+        let staying: Vec<(Address, Need)> = staying(survey, host).filter(|(_, need)| *need != Need::Console).collect();
+        let parents: Vec<Address> = with_vfs(survey, host).collect();
+        let finding = Finding::new(Severity::Warning, about, Code::FunctionsSplit, why);
+        if staying.is_empty() && parents.is_empty() {
+            let slot = address.slot();
+            finding.steps(caution(survey, host)).step(format!(
+                "Declare the slot, so that its functions move together: in its entry set `address = \"{slot}\"`; if it is not declared yet, add this one:\n[device.{}]\naddress = \"{slot}\"",
+                entry_name(address)
+            ))
+        } else {
+            finding
+                .steps(must_stay(address, staying, parents))
+                .step("Pass another card, or give this function back to the host.")
+        }
     } else {
         let why = format!("{split}: they are in different groups, and it is reset by itself, so that does no harm.");
         Finding::new(Severity::Note, about, Code::FunctionsSplit, why)

@@ -4,6 +4,7 @@ use super::check::unread;
 use super::code::Code;
 use super::finding::{About, Evidence, Finding, Severity};
 use super::grouping::{in_the_way, name};
+use super::needed::{Need, needed};
 use super::report::Role;
 use super::survey::{Function, Meaning, Survey};
 use crate::model::pci::{Address, Ids};
@@ -187,7 +188,8 @@ fn no_reset(survey: &Survey, address: Address, function: &Function) -> Finding {
     if unasked {
         return finding;
     }
-    if !staying.is_empty() {
+    let free = |(other, f): &(Address, &Function)| matches!(needed(survey, *other, f), None | Some(Need::Console));
+    if !staying.is_empty() && staying.iter().all(free) {
         finding = finding.step(format!("Declare these too, if the host needs none of them: {names}. Once all functions of the bus are on VFIO it is reset with them."));
     }
     finding
@@ -228,7 +230,7 @@ fn denylisted(survey: &Survey, address: Address, function: &Function) -> Option<
                 format!("{} is on vfio-pci's denylist", function.card.ids),
             )
             .by(said.take(1).map(|said| Evidence::new("the kernel's log", said.text.clone())))
-            .step("Use its virtual functions where it has good ones, or a newer generation of the device.")
+            .step("Use a newer generation of the device: what is on the list has virtual functions that are on it, too, or none.")
             .step(
                 "Only for a trusted guest: `options vfio-pci disable_denylist=1` in modprobe.d. vfiod never sets it.",
             ),

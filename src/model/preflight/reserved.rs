@@ -245,6 +245,9 @@ fn overlaps(reservation: &Reservation, region: &Region) -> bool {
     reservation.start <= region.end && region.start <= reservation.end
 }
 
+/// The class of networks.
+const NETWORK: u32 = 0x02;
+
 /// The steps; `vf` tells whether a virtual function would do.
 fn remedy(survey: &Survey, function: &Function, code: Code, vf: bool) -> Vec<String> {
     let mut steps = Vec::new();
@@ -253,13 +256,16 @@ fn remedy(survey: &Survey, function: &Function, code: Code, vf: bool) -> Vec<Str
     }
     let vendor = survey.machine.vendor.to_ascii_lowercase();
     let amd = function.unit.is().is_some_and(|unit| Make::of(unit) == Make::Amd);
-    if vendor.starts_with("hp") {
+    let hp = vendor.starts_with("hp") && function.card.class >> 16 == NETWORK;
+    if hp {
         steps.push(
             "HPE: System Utilities, the adapter's page, \"Shared Memory Features\" (also \"HP Shared Memory features\"): disable it for each port, then power cycle.".to_owned(),
         );
-    } else if amd {
+    }
+    if amd {
         steps.push("In the firmware setup switch \"Pre-boot DMA Protection\" (also \"DMA Protection\", \"Kernel DMA Protection\") off, and boot again.".to_owned());
-    } else {
+    }
+    if !hp && !amd {
         steps.push("Look in the firmware setup for what shares the host's memory with the device (HPE calls it \"Shared Memory Features\") and switch it off.".to_owned());
     }
     steps.push(match code {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::code::Code;
 use super::finding::{About, Finding, Severity};
 use super::grouping::in_the_way;
+use super::needed::{Need, doubt, needed};
 use super::reserved::{Refusal, firmware_ranges, insists, refusal, scopes_of, tables_are_whole};
 use super::survey::{Function, Group, Region, Survey};
 use crate::model::pci::Address;
@@ -40,9 +41,37 @@ fn with_vfs(survey: &Survey, address: Address, function: &Function) -> Finding {
         return finding
             .step(format!("They cannot be destroyed to pass it whole while one is in use: {}.", held.join("; ")));
     }
+    let functions = || {
+        let vfs = function.vfs.values().filter_map(|vf| Some((*vf, survey.functions.get(vf)?)));
+        std::iter::once((address, function)).chain(vfs)
+    };
+    let needs: Vec<String> =
+        functions().filter_map(|(one, f)| Some(format!("{one} ({})", in_words(needed(survey, one, f)?)?))).collect();
+    if !needs.is_empty() {
+        return finding.step(format!(
+            "They cannot be destroyed to pass it whole while the host uses them: {}.",
+            needs.join("; ")
+        ));
+    }
+    let unknown =
+        functions().any(|(one, f)| f.driver.is().is_some() && !survey.on_vfio(f) && doubt(survey, one, f).is_some());
     let unsure = groups_of_vfs(survey, function).any(|(_, _, group)| survey.open_unknown(group).is_some());
-    let first = if unsure { "make sure that no guest has one of them, and destroy them" } else { "destroy them" };
+    let first = match (unsure, unknown) {
+        (false, false) => "destroy them",
+        (true, false) => "make sure that no guest has one of them, and destroy them",
+        (_, true) => "make sure that neither a guest nor the host has one of them, and destroy them",
+    };
     finding.step(format!("To pass it whole, first {first}: `echo 0 >/sys/bus/pci/devices/{address}/sriov_numvfs`."))
+}
+
+/// Why the host needs a function, in words.
+fn in_words(need: Need) -> Option<String> {
+    match need {
+        Need::Route(why) | Need::Mounted(why) => Some(why),
+        Need::RootDisk => Some("it has the root disk".to_owned()),
+        Need::PerhapsRootDisk => Some("it may have the root disk".to_owned()),
+        Need::Console => None,
+    }
 }
 
 /// The VFs of a function that have groups, with these.
