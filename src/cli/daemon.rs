@@ -25,6 +25,9 @@ use crate::names::bus::{ERROR, NAME, ROOT};
 /// How long an answer may take that needs no write: the daemon gives it at once.
 const PATIENCE: Duration = Duration::from_secs(25);
 
+/// How long another machine may take to answer, with what ssh asks of whoever sits there.
+const LOGIN: Duration = Duration::from_secs(90);
+
 /// How long a look at the whole machine may take. Who comes while one is under way waits for the next.
 const SURVEY: Duration = Duration::from_secs(60);
 
@@ -55,7 +58,8 @@ impl Daemon {
             (None, Some(bus)) => connection::Builder::address(bus),
             (Some(host), _) => connection::Builder::address(over_ssh(host)),
         };
-        let built = tokio::time::timeout(PATIENCE, builder.build()).await;
+        let patience = if host.is_some() { LOGIN } else { PATIENCE };
+        let built = tokio::time::timeout(patience, builder.build()).await;
         let connection = match built {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return Err(no_bus(host, &error.to_string())),

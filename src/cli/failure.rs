@@ -48,6 +48,15 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Why standard output could not be written.
+    #[must_use]
+    pub fn writing(error: std::io::Error) -> Failure {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Failure::Closed,
+            _ => Failure::Refused(format!("write standard output: {error}")),
+        }
+    }
+
     /// The daemon does not run on this machine, or on another one.
     #[must_use]
     pub fn not_running(host: Option<&Remote>) -> Failure {

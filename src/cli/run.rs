@@ -60,9 +60,11 @@ pub async fn run(
             for note in notes {
                 let _ = writeln!(err, "vfiodctl: {}", screen.plain(&note));
             }
-            // Whoever closes the pipe has seen enough; the status tells what was found all the same.
-            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-            return status;
+            match out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::writing) {
+                // Whoever closes the pipe has seen enough; the status tells what was found all the same.
+                Ok(()) | Err(Failure::Closed) => return status,
+                Err(failure) => failure,
+            }
         }
         Err(failure) => failure,
     };

@@ -39,7 +39,9 @@ impl Scene {
 
 #[tokio::test]
 async fn a_repair_names_its_devices_as_the_daemon_knows_them() {
-    let good = scene(&[("0000:01:00.0", "ready"), ("0000:01:00.1", "assigned: qemu (4242) has it open")]).await;
+    let results =
+        [("vfio_pci", "live"), ("0000:01:00.0", "ready"), ("0000:01:00.1", "assigned: qemu (4242) has it open")];
+    let good = scene(&results).await;
     assert_eq!(good.compare("repair-all", &["repair"]).await, ["Repair []"]);
     let words = ["repair", "01:00.0", "pci_0000_05_00_0", "gpu0"];
     let calls = good.compare("repair-some", &words).await;

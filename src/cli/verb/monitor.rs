@@ -86,7 +86,7 @@ impl Line {
 
     fn write(&self, setting: &Setting, out: &mut (impl Write + ?Sized)) -> Result<(), Failure> {
         let text = if setting.json { self.json() } else { self.text(setting) };
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|_| Failure::Closed)
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::writing)
     }
 
     fn json(&self) -> String {

@@ -3,7 +3,7 @@
 use crate::cli::answer::{Answer, Setting};
 use crate::cli::device;
 use crate::cli::failure::Failure;
-use crate::cli::results::{self, is_ready};
+use crate::cli::results::{self, is_ready, serves};
 
 /// Has it done, and shows what became of it.
 ///
@@ -16,5 +16,7 @@ pub async fn run(setting: &Setting, devices: &[String]) -> Result<Answer, Failur
         some => device::find_all(some, &daemon.status().await?, setting.sight.root().as_ref())?,
     };
     let targets: Vec<String> = meant.iter().map(device::Meant::name).collect();
-    Ok(results::answer(&daemon.repair(&targets).await?, is_ready, setting))
+    // Everything is modules as well.
+    let good = |result: &str| is_ready(result) || serves(result);
+    Ok(results::answer(&daemon.repair(&targets).await?, good, setting))
 }
