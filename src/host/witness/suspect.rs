@@ -27,7 +27,8 @@ impl Suspect {
             }
         }
         own.uid = own.uid.or(other.uid);
-        own.parent = own.parent.take().or_else(|| other.parent.clone());
+        // Whoever is orphaned meanwhile shows init as its parent: the earlier answer is the true one.
+        own.parent = other.parent.clone().or_else(|| own.parent.take());
         own.cmdline = own.cmdline.take().or_else(|| other.cmdline.clone());
     }
 
@@ -116,6 +117,17 @@ mod tests {
         let suspect = ask(&root, 123, Time(6_000_000)).unwrap();
         assert_eq!((suspect.starttime, suspect.culprit.uid), (500, Some(0)));
         assert_eq!(suspect.culprit.to_string(), "modprobe[123] of evil.service (started by cron[12], uid 0)");
+    }
+
+    #[test]
+    fn whoever_started_an_orphan_stays_known() {
+        let suspect = |pid, comm: &str| {
+            let parent = Some(Parent { pid, comm: comm.to_owned() });
+            Suspect { starttime: 500, culprit: Culprit { pid: 123, parent, ..Culprit::default() } }
+        };
+        let (at_exec, mut late) = (suspect(812, "hook.sh"), suspect(1, "systemd"));
+        late.complete(&at_exec);
+        assert_eq!(late.culprit.parent, at_exec.culprit.parent);
     }
 
     #[test]

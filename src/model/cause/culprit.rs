@@ -35,11 +35,25 @@ pub struct Parent {
 }
 
 impl Culprit {
-    /// What stays the same when it comes again: the unit, or else the command.
+    /// What stays the same when it comes again: the unit, or else the command and what started it. A
+    /// session, a transient unit and a container have another name each time.
     #[must_use]
-    pub fn who(&self) -> &str {
-        if self.unit.is_empty() { &self.comm } else { &self.unit }
+    pub fn who(&self) -> String {
+        match (self.unit.is_empty() || is_transient(&self.unit), &self.parent) {
+            (false, _) => self.unit.clone(),
+            (true, Some(parent)) if !self.unit.is_empty() => format!("{}/{}", parent.comm, self.comm),
+            (true, _) => self.comm.clone(),
+        }
     }
+}
+
+/// Whether a unit or container is known by a number or an id that the next one will not have.
+fn is_transient(unit: &str) -> bool {
+    let counted = |prefix: &str| {
+        unit.strip_prefix(prefix).is_some_and(|rest| rest.ends_with(".scope") || rest.ends_with(".service"))
+    };
+    let id = unit.split(|c: char| !c.is_ascii_hexdigit()).any(|run| run.len() >= 12);
+    counted("session-") || counted("run-") || id
 }
 
 /// Without the command line: this goes where everybody can read it.
@@ -81,7 +95,7 @@ mod tests {
         let mut culprit = Culprit { pid: 123, ..Culprit::default() };
         assert_eq!(culprit.to_string(), "process 123");
         culprit.comm = "modprobe".to_owned();
-        assert_eq!((culprit.to_string().as_str(), culprit.who()), ("modprobe[123]", "modprobe"));
+        assert_eq!((culprit.to_string().as_str(), culprit.who().as_str()), ("modprobe[123]", "modprobe"));
         culprit.unit = "evil.service".to_owned();
         culprit.parent = Some(Parent { pid: 12, comm: "cron".to_owned() });
         culprit.cmdline = Some("modprobe -r vfio_pci".to_owned());
@@ -89,6 +103,12 @@ mod tests {
         culprit.uid = Some(0);
         assert_eq!(culprit.to_string(), "modprobe[123] of evil.service (started by cron[12], uid 0)");
         assert_eq!(culprit.who(), "evil.service");
+        for unit in ["session-41.scope", "run-u12.service", "run-r0c1d2e3f.scope", "docker-0123456789abcdef0123.scope"]
+        {
+            culprit.unit = unit.to_owned();
+            assert_eq!(culprit.who(), "cron/modprobe", "{unit}");
+        }
+        culprit.unit = "evil.service".to_owned();
         culprit.parent = None;
         assert_eq!(culprit.to_string(), "modprobe[123] of evil.service (uid 0)");
     }

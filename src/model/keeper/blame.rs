@@ -109,7 +109,7 @@ impl Keeper {
     fn note(&mut self, module: &Module, mut unload: Unload) {
         if let Some(culprit) = unload.by.culprit() {
             let known = self.memory.rhythms.entry(module.clone()).or_default();
-            let who = culprit.who().to_owned();
+            let who = culprit.who();
             if known.len() >= WHO && !known.contains_key(&who) {
                 let oldest = known.iter().min_by_key(|(_, rhythm)| rhythm.times.back().copied());
                 if let Some(oldest) = oldest.map(|(who, _)| who.clone()) {
