@@ -61,6 +61,8 @@ pub struct Adopted {
     pub running: Vec<Running>,
     /// What was damaged or unreadable, a sentence each.
     pub trouble: Vec<String>,
+    /// Whether there may be actors that are not among these.
+    pub doubtful: bool,
 }
 
 /// All actors of this machine, at most one a key and one a function.
@@ -101,7 +103,7 @@ impl Actors {
     pub fn adopt(&mut self) -> Adopted {
         let stored = self.store.load(&self.boot_id);
         let known: BTreeSet<Key> = self.actors.iter().map(|actor| actor.intent.act.key).collect();
-        let mut adopted = Adopted { running: Vec::new(), trouble: stored.trouble };
+        let mut adopted = Adopted { running: Vec::new(), trouble: stored.trouble, doubtful: stored.doubtful };
         for intent in stored.intents.into_iter().filter(|intent| !known.contains(&intent.act.key)) {
             let watch = Watch::stranger(intent.pid, intent.starttime);
             let actor = Actor { intent, child: None, watch, trouble: None };

@@ -65,6 +65,8 @@ pub struct Stored {
     pub intents: Vec<Intent>,
     /// What was damaged (and set aside as `….damaged`) or could not be read, a sentence each.
     pub trouble: Vec<String>,
+    /// Whether there may be intents that are not among these, set aside by an earlier run too.
+    pub doubtful: bool,
 }
 
 impl Store {
@@ -142,6 +144,7 @@ impl Store {
             Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()),
             Err(e) => {
                 stored.trouble.push(error("list", &self.dir)(e).to_string());
+                stored.doubtful = true;
                 return stored;
             }
         };
@@ -160,6 +163,7 @@ impl Store {
             }
         }
         let kept = |name: &str| stored.intents.iter().any(|intent| name == format!("{}.outcome", intent.act.key));
+        stored.doubtful = !stored.trouble.is_empty() || others.iter().any(|name| name.ends_with(".damaged"));
         let swept = others.iter().filter(|name| name.ends_with(".draft") || name.ends_with(".outcome") && !kept(name));
         let failed: Vec<_> = swept.map(|name| self.dir.join(name)).filter_map(|path| remove(&path).err()).collect();
         stored.trouble.extend(failed.into_iter().map(|e| error("sweep", &self.dir)(e).to_string()));
@@ -246,7 +250,8 @@ mod tests {
                 .map(str::to_owned)
                 .into()
         );
-        assert!(store.load("now").trouble.is_empty(), "said once");
+        let again = store.load("now");
+        assert!(again.trouble.is_empty() && again.doubtful, "said once, and known for longer");
     }
 
     #[test]

@@ -299,7 +299,7 @@ impl Host for Live {
 
     fn inherit(&mut self) -> (Vec<Inherited>, Vec<String>) {
         let adopted = self.actors.as_mut().map(Actors::adopt).unwrap_or_default();
-        self.doubtful = !adopted.trouble.is_empty();
+        self.doubtful = adopted.doubtful;
         let inherited = adopted.running.into_iter().map(|running| Inherited {
             act: running.act,
             since: running.since,

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::cause::{Fall, Rhythm, Unload};
 use super::concern::Concerns;
 use super::desired::Wanted;
+use super::event::Kind;
 use super::hold::{Hold, Holds};
 use super::pace::Pace;
 use super::pci::{Address, Driver, Module};
-use super::plan::{Act, Key};
+use super::plan::{About, Act, Key};
 use super::record::Records;
 use super::snapshot::{Fact, Holder};
 use super::time::Time;
@@ -51,6 +52,8 @@ pub struct Memory {
     pub gone: BTreeSet<Module>,
     /// When who unloaded what, by unit or command.
     pub rhythms: BTreeMap<Module, BTreeMap<String, Rhythm>>,
+    /// What somebody was alerted to and still stands.
+    pub alerted: BTreeSet<(Kind, About)>,
     /// The last loss of each declared device.
     pub falls: BTreeMap<Address, Fall>,
     /// What the last check has found.

@@ -103,7 +103,16 @@ fn claim(desired: &Desired, snapshot: &Snapshot, found: &mut Resolution) {
     if !found.faults.is_empty() {
         let faults = &found.faults;
         found.owner.retain(|address, _| !faults.contains_key(address));
-        for entry in &mut found.entries {
+        for (index, entry) in found.entries.iter_mut().enumerate() {
+            // One that another entry means as well and finds fault with: whose it is cannot be told.
+            let contested = entry.devices.iter().find_map(|address| {
+                let (other, _) = faults.get(address).filter(|(other, _)| *other != index)?;
+                let names = [&desired.entries[*other].name, &desired.entries[index].name];
+                Some(format!("{address} is claimed by the entries {} and {}", names[0], names[1]))
+            });
+            if let Some(reason) = contested {
+                entry.fault.get_or_insert(Fault::new(State::Ambiguous, reason));
+            }
             entry.devices.retain(|address| !faults.contains_key(address));
         }
     }

@@ -173,6 +173,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
                 continue;
             }
             let deadline = now + self.settings.policy.deadline;
+            let key = act.key;
             match self.host.begin(&act, deadline).await {
                 Ok(()) => {
                     if act.key == Key::Modules {
@@ -181,7 +182,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
                         }
                     }
                     self.keeper.begun(act, now, deadline, pass);
-                    self.trouble = None;
+                    self.trouble.remove(&key);
                     // Kept at once: a crash before the pass ends must not forget that a probe was made.
                     for why in self.store.save(&self.keeper.memory, &[]) {
                         self.tell.tell(Told::StateTrouble { why });
@@ -189,10 +190,11 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
                 }
                 Err(why) => {
                     self.keeper.could_not_begin(&act, &why, pass);
-                    if self.trouble.as_ref() != Some(&why) {
+                    // Each group's may name a file of its own, and each is tried again for ever.
+                    if self.trouble.values().all(|known| *known != why) {
                         self.tell.tell(Told::StateTrouble { why: why.clone() });
                     }
-                    self.trouble = Some(why);
+                    self.trouble.insert(key, why);
                 }
             }
             // To begin many takes a while where the machine is busy: 15 took 26 s beside six others in the lab.
@@ -209,6 +211,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             let there = |address| pass.snapshot.functions.contains_key(&address);
             events.extend(event::gone(before, &status, there));
         }
+        event::alert_once(before.is_none(), &mut events, &status, &mut self.keeper.memory.alerted);
         self.told = event::told(before, &status);
         if !self.ready || !events.is_empty() {
             self.checks.want(self.host.now());

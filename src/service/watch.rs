@@ -5,7 +5,7 @@
 //! "look again". Three promises: at most one pass at a time; no write on the first pass; what a
 //! pass does is decided from the one snapshot that it took last.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -29,6 +29,7 @@ use crate::model::hold::{Hold, Until};
 use crate::model::keeper::{Frame, Keeper};
 use crate::model::memory::Memory;
 use crate::model::pci::Address;
+use crate::model::plan::Key;
 use crate::model::snapshot::Snapshot;
 use crate::model::status::Status;
 use crate::model::time::Time;
@@ -73,7 +74,7 @@ pub struct Watch<H, T, S, N> {
     /// The line that systemd was told last.
     pub(super) line: String,
     /// Why no act could begin, as it was told last.
-    pub(super) trouble: Option<String>,
+    pub(super) trouble: BTreeMap<Key, String>,
     /// Why it cannot be seen who unloads modules; not told yet.
     pub(super) notes: Vec<String>,
     /// Functions whose override is to be read again, and when all are due.
@@ -128,7 +129,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             status: None,
             told: None,
             line: String::new(),
-            trouble: None,
+            trouble: BTreeMap::new(),
             notes: Vec::new(),
             pins: BTreeSet::new(),
             pins_due: now,

@@ -50,6 +50,9 @@ async fn a_display_that_was_on_vfio_has_no_console_to_lose() {
         lab.modprobe_r("vfio_pci").await;
         lab.secs(10).await;
         assert_eq!((lab.line().as_str(), lab.driver(vga).as_deref()), ("ready: 2 ready", Some("vfio-pci")));
+        lab.machine.with(|kernel| kernel.write_override(addr(vga), None));
+        lab.secs(61).await;
+        assert!(lab.line() == "ready: 2 ready" && lab.machine.ask(|kernel| kernel.pin(addr(vga)).is_some()));
         // Where the host has it back, the console is on it again.
         lab.give(vga, "bochs-drm");
         let writes = lab.writes(vga);

@@ -156,6 +156,26 @@ async fn a_fight_over_one_device_stops_for_its_entry_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_fight_that_begins_while_nobody_watches_is_alerted_to_once() {
+    run(async {
+        let mut lab = Lab::ready(&("repair.breaker.incidents = 1\n".to_owned() + &by("nic", NIC))).await;
+        let mut levels = Vec::new();
+        for _ in 0..3 {
+            lab.kill().await;
+            if levels.is_empty() {
+                lab.unbind(NIC);
+            }
+            lab.hush();
+            lab.start();
+            lab.secs(5).await;
+            levels.extend(lab.of(Kind::Fighting).iter().map(|event| event.level));
+        }
+        assert_eq!(levels, [Level::Alert, Level::Warning, Level::Warning]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fight_over_an_override_alone_stops_too() {
     run(async {
         let lab = Lab::ready(&("watch.override_interval = \"1s\"\n".to_owned() + &by("nic", NIC))).await;

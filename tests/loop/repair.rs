@@ -5,6 +5,7 @@ use std::time::Duration;
 use vfiod::host::sim::Answer;
 use vfiod::host::sim::kernel::Writer;
 use vfiod::host::sim::machine::lab;
+use vfiod::host::sim::modprobe::Flags;
 use vfiod::host::sim::{Process, Version};
 use vfiod::model::event::{Kind, Level};
 use vfiod::model::plan::About;
@@ -161,6 +162,29 @@ async fn a_function_removed_and_found_again_is_missing_in_between_and_comes_back
         assert_eq!(lab.driver(NIC).as_deref(), Some("vfio-pci"));
         assert_eq!(lab.kinds(), [Kind::NotFound, Kind::Drifted, Kind::Repaired]);
         assert_eq!(lab.line(), "ready: 2 ready");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_vfiod_has_pinned_is_as_declared_and_no_longer_as_it_was_found() {
+    run(async {
+        let mut kernel = lab(Version::V6_12);
+        kernel.modprobe(&module("vfio_pci"), Flags::default());
+        kernel.unbind(addr(NIC), &"e1000e".parse().unwrap());
+        kernel.write_override(addr(NIC), Some("vfio-pci".parse().unwrap()));
+        kernel.drivers_probe(addr(NIC));
+        kernel.write_override(addr(NIC), None);
+        let lab = Lab::ready_on(kernel, &by("nic", NIC)).await;
+        let pinned = || lab.machine.ask(|kernel| kernel.pin(addr(NIC)).is_some());
+        lab.secs(61).await;
+        assert!(!pinned(), "found so, and left so");
+        lab.unbind(NIC);
+        lab.secs(5).await;
+        assert!(pinned() && lab.line() == "ready: 1 ready");
+        lab.machine.with(|kernel| kernel.write_override(addr(NIC), None));
+        lab.secs(61).await;
+        assert!(pinned());
     })
     .await;
 }

@@ -117,6 +117,22 @@ fn what_two_entries_claim_is_neithers() {
 }
 
 #[test]
+fn an_entry_that_another_one_finds_fault_with_has_it_too() {
+    let slot = || Select { slot: Some(x("0000:01:00")), ..Select::default() };
+    let mut wrong = entry("nic", at(NIC));
+    wrong.identity.id = Some(x("10de:2684"));
+    for entries in [[entry("slot", slot()), wrong.clone()], [wrong.clone(), entry("slot", slot())]] {
+        let names: Vec<String> = entries.iter().map(|entry| entry.name.clone()).collect();
+        let found = resolve(&desired(entries), &machine());
+        assert_eq!(found.owner.get(&x(NIC)), None);
+        for (name, one) in names.iter().zip(&found.entries) {
+            let state = if name == "slot" { State::Ambiguous } else { State::Mismatch };
+            assert_eq!(one.fault.as_ref().map(|fault| fault.state), Some(state), "{name}");
+        }
+    }
+}
+
+#[test]
 fn a_whole_group_brings_its_endpoints_and_no_bridge_and_leaves_others_their_own() {
     let mut seen = machine();
     Arc::make_mut(&mut seen.functions.get_mut(&x(SECOND)).unwrap().card).bridge = true;

@@ -18,25 +18,37 @@ impl Keeper {
         for unit in &units {
             self.memory.pace.entry(unit.clone()).or_default().begin();
         }
-        for step in &act.steps {
-            // What vfiod binds itself is no first sight when it is seen.
-            if let Some(target) = step.target() {
-                self.memory.on_vfio.insert(target.address, target.object);
-            }
-            if let Step::Unbind { target, driver, .. } = step
-                && !pass.snapshot.is_vfio(driver)
-            {
-                self.memory.lasting.originals.insert(target.address, driver.clone());
-            }
-        }
+        self.note_steps(&act, pass);
         // All modules' evidence has one stamp.
         let stamp = pass.snapshot.modules.values().next().map(|facts| facts.stamp);
         self.memory.acting.insert(act.key, Acting { act, units, stamp, since, deadline, inherited: false });
     }
 
-    /// Takes over an act that an earlier vfiod began; its beginning was counted then.
+    /// What is to be remembered of an act that has begun; a second time changes nothing.
+    fn note_steps(&mut self, act: &Act, pass: &Pass<'_>) {
+        for step in &act.steps {
+            // What vfiod binds itself is no first sight when it is seen.
+            if let Some(target) = step.target() {
+                self.memory.on_vfio.insert(target.address, target.object);
+            }
+            match step {
+                Step::Unbind { target, driver, .. } if !pass.snapshot.is_vfio(driver) => {
+                    self.memory.lasting.originals.insert(target.address, driver.clone());
+                }
+                // As vfiod pins it is not as it was found.
+                Step::Pin { target, .. } => drop(self.memory.adopted.remove(&target.address)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes over an act that an earlier vfiod began. It may have been killed before it remembered that:
+    /// the first pass does it again.
     pub fn inherit(&mut self, act: Act, since: Time, deadline: Time) {
         let units = self.units(&act, &Resolution::default());
+        for unit in &units {
+            self.memory.pace.entry(unit.clone()).or_default().begin();
+        }
         self.memory.acting.insert(act.key, Acting { act, units, stamp: None, since, deadline, inherited: true });
     }
 
@@ -98,12 +110,17 @@ impl Keeper {
         units
     }
 
-    /// Finds out what inherited acts are charged to.
+    /// Finds out what inherited acts are charged to, and remembers what is remembered of any.
     pub(super) fn learn_inherited(&mut self, pass: &Pass<'_>) {
         let unknown = self.memory.acting.values().filter(|acting| acting.units.is_empty());
-        let found: Vec<_> = unknown.map(|acting| (acting.act.key, self.units(&acting.act, &pass.found))).collect();
-        for (key, units) in found {
-            if let Some(acting) = self.memory.acting.get_mut(&key) {
+        let found: Vec<Act> = unknown.map(|acting| acting.act.clone()).collect();
+        for act in found {
+            let units = self.units(&act, &pass.found);
+            for unit in &units {
+                self.memory.pace.entry(unit.clone()).or_default().begin();
+            }
+            self.note_steps(&act, pass);
+            if let Some(acting) = self.memory.acting.get_mut(&act.key) {
                 acting.units = units;
             }
         }

@@ -33,6 +33,7 @@ impl Keeper {
             let about = About::Device(*address);
             plan.held.push(Held { about, guard, reason: fault.reason.clone(), not_before: None });
         }
+        self.hold_entries(pass, &mut plan);
         for party in parties(pass) {
             self.decide_party(pass, &party, &mut plan);
         }
@@ -40,6 +41,18 @@ impl Keeper {
         self.decide_modules(pass, &mut plan);
         plan.held.sort_by(|a, b| a.about.cmp(&b.about));
         plan
+    }
+
+    /// What an entry lacks and no function stands for: one that is absent, or may be one of several.
+    fn hold_entries(&self, pass: &Pass<'_>, plan: &mut Plan) {
+        for (index, found) in pass.found.entries.iter().enumerate() {
+            let told = pass.found.faults.values().any(|(entry, _)| *entry == index);
+            if let (Some(fault), false) = (&found.fault, told) {
+                let about = About::Entry(self.desired.entries[index].name.clone());
+                let guard = (fault.state == State::Held).then_some(Guard::Unreadable);
+                plan.held.push(Held { about, guard, reason: fault.reason.clone(), not_before: None });
+            }
+        }
     }
 
     fn decide_party(&self, pass: &Pass<'_>, party: &Party, plan: &mut Plan) {
@@ -126,7 +139,8 @@ impl Keeper {
         }
         let mut allow = allow.clone();
         // Its console had gone when VFIO had it, and no driver has brought one back.
-        if *drift == Drift::Unbound && self.was_on_vfio(pass, address) {
+        let by_the_host = matches!(drift, Drift::WrongDriver(driver) if !pass.snapshot.is_vfio(driver));
+        if !by_the_host && self.was_on_vfio(pass, address) {
             allow.insert(Guard::BootDisplay);
         }
         let ask = Question { snapshot: pass.snapshot, found: &pass.found, allow: &allow, before_load };
