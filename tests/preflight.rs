@@ -429,3 +429,23 @@ fn the_manual_page_has_each_code_in_order_and_no_other() {
     // Each with a cure of its own.
     assert_eq!(page.matches(".Em Cure :").count(), codes.len());
 }
+
+#[test]
+fn an_option_that_modprobe_will_give_counts_while_its_module_is_not_loaded() {
+    let tree = written::unpack(&here("tests/preflight/38-debian-with-dracut").join("tree"));
+    let nic: Address = "0000:00:03.0".parse().unwrap();
+    let said = || {
+        let report = check(&survey::take(&Root::hostile(tree.path()).unwrap(), Duration::from_secs(20)));
+        let evidence = |code| {
+            let finding = report.findings.iter().find(|finding| finding.code == code)?;
+            Some(finding.evidence[0].source.clone())
+        };
+        let found = (evidence(Code::NoInterruptRemapping).is_some(), evidence(Code::UnsafeInterrupts));
+        (found, report.devices[&nic].predicted.opens)
+    };
+    assert_eq!(said(), ((true, None), Some(false)));
+    fs::create_dir_all(tree.path().join("etc/modprobe.d")).unwrap();
+    let options = "options vfio_iommu_type1 allow_unsafe_interrupts=1\n";
+    fs::write(tree.path().join("etc/modprobe.d/pve.conf"), options).unwrap();
+    assert_eq!(said(), ((false, Some("/etc/modprobe.d/pve.conf".to_owned())), Some(true)));
+}

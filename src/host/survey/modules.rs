@@ -12,6 +12,7 @@ use crate::host::proc_modules::ProcModules;
 use crate::host::root::Root;
 use crate::model::module::ModuleState;
 use crate::model::pci::Module;
+use crate::model::preflight::modules::DEFAULTS;
 use crate::model::preflight::survey::ModuleSurvey;
 use crate::model::snapshot::Fact;
 
@@ -33,9 +34,13 @@ pub fn read(root: &Root, cmdline: &str, tree: &ModuleTree) -> BTreeMap<Module, M
         .map(|(module, facts)| {
             let prohibited = (facts.state == ModuleState::Prohibited).then(|| facts.evidence.clone());
             let live = live(root, &module);
+            // Before it is loaded it shows none: those that are known can be told all the same.
+            let known = DEFAULTS.iter().filter(|(of, _, _)| live.is_empty() && module.as_str() == *of);
             let configured = live
                 .keys()
-                .filter_map(|name| Some((name.clone(), configured(&files, cmdline, &module, name)?)))
+                .cloned()
+                .chain(known.map(|(_, name, _)| (*name).to_owned()))
+                .filter_map(|name| Some((name.clone(), configured(&files, cmdline, &module, &name)?)))
                 .collect();
             let forbidden = policy.forbids(&module, true).or(prohibited);
             (

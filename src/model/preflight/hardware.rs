@@ -205,12 +205,9 @@ fn dead(survey: &Survey, address: Address) -> Option<Evidence> {
 fn denylisted(survey: &Survey, address: Address, function: &Function) -> Option<Finding> {
     on_denylist(function.card.ids)?;
     let about = About::Device(address);
-    if survey.is_on("vfio_pci", "disable_denylist") {
+    if let Some((source, value)) = survey.turned_on("vfio_pci", "disable_denylist") {
         let why = "vfio-pci refuses such devices for known defects, and `disable_denylist` is on: a guest can hang the whole machine with it.";
-        return Some(
-            Finding::new(Severity::Warning, about, Code::Denylisted, why)
-                .because("/sys/module/vfio_pci/parameters/disable_denylist", "Y"),
-        );
+        return Some(Finding::new(Severity::Warning, about, Code::Denylisted, why).because(source, value));
     }
     let severity = match denied(survey, address, function) {
         Denied::Yes => Severity::Blocker,

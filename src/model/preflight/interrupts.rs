@@ -21,23 +21,24 @@ pub fn findings(survey: &Survey) -> Vec<Finding> {
         }
         _ => {}
     }
-    let type1 = survey.is_on("vfio_iommu_type1", ALLOW).then_some("vfio_iommu_type1");
-    let iommufd = (survey.iommufd_unsafe == Fact::Is(true)).then_some("iommufd");
-    for module in type1.into_iter().chain(iommufd) {
+    let type1 = survey.turned_on("vfio_iommu_type1", ALLOW).map(|said| ("vfio_iommu_type1", said));
+    let own = || (format!("/sys/module/iommufd/parameters/{ALLOW}"), "Y".to_owned());
+    let iommufd = (survey.iommufd_unsafe == Fact::Is(true)).then(|| ("iommufd", own()));
+    for (module, (source, value)) in type1.into_iter().chain(iommufd) {
         let why = "`allow_unsafe_interrupts` is on: where interrupts are not remapped, a guest with a device can forge interrupts of the host.";
         found.push(
             Finding::new(Severity::Warning, About::Host, Code::UnsafeInterrupts, why)
-                .because(format!("/sys/module/{module}/parameters/{ALLOW}"), "Y")
+                .because(source, value)
                 .step(format!("Give devices to trusted guests only, or take the option of {module} out of modprobe.d or off the kernel command line, and load it again or boot again."))
                 .step("vfiod never sets it."),
         );
     }
     let noiommu = "enable_unsafe_noiommu_mode";
-    if survey.is_on("vfio", noiommu) {
+    if let Some((source, value)) = survey.turned_on("vfio", noiommu) {
         let why = "VFIO's mode without an IOMMU is on: whoever has a device without a group can read and write all memory through it.";
         found.push(
             Finding::new(Severity::Warning, About::Host, Code::Noiommu, why)
-                .because(format!("/sys/module/vfio/parameters/{noiommu}"), "Y")
+                .because(source, value)
                 .step("Take `enable_unsafe_noiommu_mode` out of modprobe.d and write 0 to the parameter, unless a trusted program (DPDK) needs it.")
                 .step("vfiod never sets it."),
         );

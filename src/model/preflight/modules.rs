@@ -173,7 +173,7 @@ fn prohibited_step(why: &str) -> String {
 }
 
 /// What the parameters are when nobody says anything.
-const DEFAULTS: [(&str, &str, &str); 9] = [
+pub const DEFAULTS: [(&str, &str, &str); 9] = [
     ("vfio_pci", "disable_vga", "N"),
     ("vfio_pci", "disable_idle_d3", "N"),
     ("vfio_pci", "nointxmask", "N"),

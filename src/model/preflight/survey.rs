@@ -366,11 +366,23 @@ impl Survey {
         self.modules.iter().find(|(module, _)| module.as_str() == name).map(|(_, survey)| survey)
     }
 
-    /// Whether a parameter of a module is on.
+    /// Whether a parameter of a module is on, or will be once the module is loaded.
     #[must_use]
     pub fn is_on(&self, module: &str, parameter: &str) -> bool {
-        let value = self.module(module).and_then(|survey| survey.live.get(parameter));
-        value.is_some_and(|value| matches!(value.as_str(), "Y" | "1" | "y"))
+        self.turned_on(module, parameter).is_some()
+    }
+
+    /// What says that a parameter is on, and its value there: the module itself, or, while it is not
+    /// loaded, what modprobe will give it.
+    #[must_use]
+    pub fn turned_on(&self, module: &str, parameter: &str) -> Option<(String, String)> {
+        let survey = self.module(module)?;
+        let (value, source) = match survey.live.get(parameter) {
+            Some(value) => (value.clone(), format!("/sys/module/{module}/parameters/{parameter}")),
+            None if survey.live.is_empty() => survey.configured.get(parameter)?.clone(),
+            None => return None,
+        };
+        matches!(value.as_str(), "Y" | "1" | "y" | "on").then_some((source, value))
     }
 
     /// What the kernel's log says about a function, by meaning.
