@@ -41,6 +41,14 @@ async fn what_is_ready_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn an_answer_behind_more_signals_than_are_kept_comes_all_the_same() {
+    let bus = Bus::start();
+    let daemon = Daemon::start(&bus.address, READY).await;
+    daemon.script.lock().unwrap().storm = 3000;
+    assert_eq!(begin(&bus, &["wait"]).await.await.unwrap().status, 0);
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_change_ends_the_wait() {
     let bus = Bus::start();
     let daemon = Daemon::start(&bus.address, BLOCKED).await;

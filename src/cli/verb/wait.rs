@@ -3,9 +3,10 @@
 //!
 //! Where no device is named, what a person has had released is passed over: nobody expects it.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::{StreamExt, future};
+use futures_util::{Stream, StreamExt, future};
 use serde_json::json;
 
 use crate::cli::answer::{Answer, Setting};
@@ -58,7 +59,8 @@ async fn until_ready(
     let (mut signals, mut owner) = daemon.signals().await?;
     loop {
         let mut stays_unknown = false;
-        *last = match daemon.status().await {
+        let (status, came) = beside(daemon.status(), &mut signals, &mut owner).await;
+        *last = match status {
             Ok(picture) => {
                 // Entries come with the configuration, not by plugging.
                 stays_unknown = devices.iter().any(|name| is_no_place(name) && !picture.entries.contains_key(name));
@@ -75,10 +77,11 @@ async fn until_ready(
         if let (Err(failure @ Failure::NoSuch { .. }), true) = (&*last, stays_unknown) {
             return Err(failure.clone());
         }
-        let ended = tokio::select! {
-            signal = signals.next() => signal.is_none(),
-            change = owner.next() => change.is_none(),
-        };
+        let ended = !came
+            && tokio::select! {
+                signal = signals.next() => signal.is_none(),
+                change = owner.next() => change.is_none(),
+            };
         if ended {
             return Err(Failure::Unreachable {
                 why: "the bus has closed the connection".to_owned(),
@@ -88,6 +91,25 @@ async fn until_ready(
         // Many changes come at once: one look is enough for all that are there already.
         while future::poll_immediate(signals.next()).await.flatten().is_some() {}
         while future::poll_immediate(owner.next()).await.flatten().is_some() {}
+    }
+}
+
+/// Waits for an answer, and takes signals meanwhile: a thousand of them can come before it, and where
+/// nobody takes them it never comes. Says whether any came, one of which may be newer than the answer.
+async fn beside<T>(
+    answer: impl Future<Output = T>,
+    signals: &mut (impl Stream + Unpin),
+    owner: &mut (impl Stream + Unpin),
+) -> (T, bool) {
+    let mut answer = pin!(answer);
+    let (mut came, mut ended) = (false, false);
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut answer => return (answer, came && !ended),
+            signal = signals.next(), if !ended => (came, ended) = (true, signal.is_none()),
+            change = owner.next(), if !ended => (came, ended) = (true, change.is_none()),
+        }
     }
 }
 

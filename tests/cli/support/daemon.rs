@@ -16,6 +16,8 @@ type Results = Vec<(String, String)>;
 pub struct Script {
     /// `Status`.
     pub picture: String,
+    /// How many signals come before the answer of `Status`.
+    pub storm: u32,
     /// `Plan`.
     pub plan: String,
     /// `Check`.
@@ -78,8 +80,16 @@ struct Manager(Shared);
 
 #[interface(name = "org.vfiod1.Manager")]
 impl Manager {
-    fn status(&self, _options: Options) -> String {
-        self.0.lock().unwrap().picture.clone()
+    async fn status(&self, _options: Options, #[zbus(connection)] connection: &Connection) -> String {
+        let (picture, storm) = {
+            let script = self.0.lock().unwrap();
+            (script.picture.clone(), script.storm)
+        };
+        for _ in 0..storm {
+            let (path, interface) = ("/org/vfiod1/manager", "org.vfiod1.Manager");
+            connection.emit_signal(None::<zbus::names::BusName<'_>>, path, interface, "Storm", &()).await.unwrap();
+        }
+        picture
     }
 
     fn plan(&self, _options: Options) -> String {
