@@ -27,21 +27,24 @@ ok 'past its deadline the write counts as stuck' wait_for 60 told MESSAGE_ID="$M
 is 'one alert' "$(count MESSAGE_ID="$MSG_STUCK" VFIOD_MODULE=vfio_pci)" 1
 is 'one actor is at work' "$(actors)" 1
 actor=$(pgrep vfiod-act)
-# The medians of a few, and in turn with them the same sandbox around nothing: how fast this machine is changes while it is measured,
-# and more than half of a restart is systemd's own work for the sandbox.
-sed '/^\(Type\|NotifyAccess\|WatchdogSec\|ExecReload\|Before\)=/d; /Directory/d; s,^ExecStart=.*,ExecStart=/bin/sleep infinity,' \
-    "$(systemctl show -p FragmentPath --value vfiod)" >/run/systemd/system/lab-nothing.service
+# The medians of a few, and in turn with them those of another vfiod without an actor, in the same sandbox, that only observes: how fast
+# this machine is changes while it is measured, and most of a restart is systemd's work for the sandbox.
+sed 's/^\[repair\]/&\nmode = "observe"/' /etc/vfiod/vfiod.toml >/run/lab/other.toml
+sed '/^\(Before\|After\|ConfigurationDirectory\)=/d; /tracing/d; s,^ExecStart=.*,ExecStart=/usr/sbin/vfiod run --config /run/lab/other.toml,
+    s,^\(Runtime\|State\)Directory=.*,\1Directory=lab-other,; s,^SyslogIdentifier=.*,SyslogIdentifier=lab-other,
+    s,^\[Service\],&\nEnvironment=DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/lab/no-bus,' \
+    "$(systemctl show -p FragmentPath --value vfiod)" >/run/systemd/system/lab-other.service
 systemctl daemon-reload
-systemctl start lab-nothing
+ok 'another vfiod runs beside it' systemctl start lab-other
 restart_takes() { local before; before=$(now_ms); systemctl restart "$1" && echo $(($(now_ms) - before)); }
 for _ in 1 2 3 4 5; do
     restart_takes vfiod >>/run/lab/stuck-took
-    restart_takes lab-nothing >>/run/lab/nothing-took
+    restart_takes lab-other >>/run/lab/other-took
 done
-systemctl stop lab-nothing
-rm /run/systemd/system/lab-nothing.service
-took=$(sort -n /run/lab/stuck-took | sed -n 3p) nothing=$(sort -n /run/lab/nothing-took | sed -n 3p)
-echo "# systemctl restart vfiod took $took ms with a stuck actor, the same sandbox around nothing $nothing ms (medians of 5)"
+systemctl stop lab-other
+rm -r /run/systemd/system/lab-other.service /run/lab-other /var/lib/lab-other
+took=$(sort -n /run/lab/stuck-took | sed -n 3p) other=$(sort -n /run/lab/other-took | sed -n 3p)
+echo "# systemctl restart vfiod took $took ms with a stuck actor, that of another vfiod $other ms without one (medians of 5)"
 ok 'the new one says that it takes the write over' wait_for 60 told MESSAGE_ID="$MSG_ADOPTED"
 is 'it is the same actor' "$(pgrep vfiod-act)" "$actor"
 kill -9 "$(main_pid)"
@@ -58,10 +61,10 @@ echo go >/run/lab/gate
 ok 'it returns: the module is live and the pinned device bound' wait_for 60 eval 'module_live vfio_pci && has_driver 01:00.0 vfio-pci'
 ok 'and the rest is done' wait_for 60 says '2 ready'
 ok 'no actor is left' wait_for 60 eval '! pgrep vfiod-act'
-# Where even nothing takes a second, two are too few for anything. Waiting for the actor would take TimeoutStopSec, five seconds, more,
-# five times over.
+# A host that is so slow that any restart takes that long is no fault of the actor: then it must be hardly slower with one. Waiting for
+# the actor would take TimeoutStopSec, five seconds, more.
 limit=2000
-if ((nothing * 3 > limit)); then limit=$((nothing * 3)); fi
-ok 'systemctl restart with a stuck actor takes under 2 s, or three times what the same sandbox around nothing takes' test "$took" -lt "$limit"
+if ((other * 3 / 2 > limit)); then limit=$((other * 3 / 2)); fi
+ok 'systemctl restart with a stuck actor takes under 2 s, or no longer than without one' test "$took" -lt "$limit"
 stop_vfiod
 finish
