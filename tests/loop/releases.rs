@@ -16,7 +16,10 @@ async fn a_released_device_goes_back_to_its_driver_and_stays_there_over_restarts
     run(async {
         let mut lab = Lab::ready(&(by("nic", NIC) + &by("other", OTHER))).await;
         let answer = results(lab.ask(Ask::Release(device(NIC))).await.unwrap());
-        assert_eq!(answer, [(NIC.to_owned(), "released: given back to the host, on e1000e".to_owned())]);
+        assert_eq!(
+            answer,
+            [(NIC.to_owned(), "released: given back to the host, on e1000e, asked for by user 1000".to_owned())]
+        );
         assert_eq!(lab.driver(NIC).as_deref(), Some("e1000e"));
         assert_eq!(lab.machine.ask(|kernel| kernel.pin(addr(NIC)).cloned()), None);
         assert_eq!(lab.kinds(), [Kind::Released]);
@@ -47,7 +50,7 @@ async fn what_became_of_those_that_move_with_it_is_told_as_well() {
     run(async {
         let lab = Lab::ready("[device.card]\naddress = \"0000:05:00\"\n").await;
         let of_both = |words: [&str; 2]| [0, 1].map(|n| (SLOT[n].to_owned(), words[n].to_owned()));
-        let given_back = "released: given back to the host, on e1000e";
+        let given_back = "released: given back to the host, on e1000e, asked for by user 1000";
         let answer = results(lab.ask(Ask::Release(device(SLOT[0]))).await.unwrap());
         assert_eq!(answer, of_both([given_back, given_back]));
         let answer = results(lab.ask(Ask::Adopt(device(SLOT[1]))).await.unwrap());
@@ -91,7 +94,10 @@ async fn a_release_comes_after_a_repair_in_its_group() {
         let lab = Lab::ready(&(by("a", PAIR[0]) + &by("b", PAIR[1]))).await;
         lab.unbind(PAIR[1]);
         let answer = results(lab.ask(Ask::Release(device(PAIR[0]))).await.unwrap());
-        assert_eq!(answer, [(PAIR[0].to_owned(), "released: given back to the host, on e1000".to_owned())]);
+        assert_eq!(
+            answer,
+            [(PAIR[0].to_owned(), "released: given back to the host, on e1000, asked for by user 1000".to_owned())]
+        );
         assert_eq!(lab.picture().counters.failures, 0);
         // What stays cannot be opened now, and is told why.
         let left = &lab.picture().devices[&addr(PAIR[1])];
@@ -113,7 +119,10 @@ async fn what_somebody_binds_to_vfio_after_a_release_is_his_affair_until_it_is_r
         assert_eq!((lab.driver(NIC).as_deref(), lab.writes(NIC)), (Some("vfio-pci"), writes));
         // But for a second release.
         let answer = results(lab.ask(Ask::Release(device(NIC))).await.unwrap());
-        assert_eq!(answer, [(NIC.to_owned(), "released: given back to the host, on e1000e".to_owned())]);
+        assert_eq!(
+            answer,
+            [(NIC.to_owned(), "released: given back to the host, on e1000e, asked for by user 1000".to_owned())]
+        );
         lab.secs(10).await;
         assert_eq!(lab.driver(NIC).as_deref(), Some("e1000e"));
     })

@@ -151,7 +151,10 @@ impl Keeper {
         if self.memory.acting_on(address).is_some() || self.is_being_given_back(pass, address) {
             return format!("it is {on}, being given back");
         }
-        format!("{GIVEN_BACK}, {on}")
+        let unit = pass.found.owner.get(&address).and_then(|index| self.unit_name(*index, address));
+        let by = unit.and_then(|unit| self.release_of(&unit)).map(|release| release.uid);
+        let by = by.map_or_else(String::new, |uid| format!(", asked for by user {uid}"));
+        format!("{GIVEN_BACK}, {on}{by}")
     }
 
     fn stand(
