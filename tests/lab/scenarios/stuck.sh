@@ -61,10 +61,10 @@ echo go >/run/lab/gate
 ok 'it returns: the module is live and the pinned device bound' wait_for 60 eval 'module_live vfio_pci && has_driver 01:00.0 vfio-pci'
 ok 'and the rest is done' wait_for 60 says '2 ready'
 ok 'no actor is left' wait_for 60 eval '! pgrep vfiod-act'
-# A host that is so slow that any restart takes that long is no fault of the actor: then it must be hardly slower with one. Waiting for
-# the actor would take TimeoutStopSec, five seconds, more.
+# A host that is so slow that any restart takes that long is no fault of the actor: then it must not be twice as slow with one (the other
+# vfiod is spared the bus and the trace). Waiting for the actor would take TimeoutStopSec, five seconds, more.
 limit=2000
-if ((other * 3 / 2 > limit)); then limit=$((other * 3 / 2)); fi
-ok 'systemctl restart with a stuck actor takes under 2 s, or no longer than without one' test "$took" -lt "$limit"
+if ((other * 2 > limit)); then limit=$((other * 2)); fi
+ok 'systemctl restart with a stuck actor takes under 2 s, or less than twice what it takes without one' test "$took" -lt "$limit"
 stop_vfiod
 finish
