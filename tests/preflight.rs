@@ -449,3 +449,19 @@ fn an_option_that_modprobe_will_give_counts_while_its_module_is_not_loaded() {
     fs::write(tree.path().join("etc/modprobe.d/pve.conf"), options).unwrap();
     assert_eq!(said(), ((false, Some("/etc/modprobe.d/pve.conf".to_owned())), Some(true)));
 }
+
+#[test]
+fn the_firmwares_switches_are_named_by_vendor_and_by_iommu_each() {
+    let mut survey = surveyed(&here("tests/preflight/06-ivmd-of-one-device"));
+    let at: Address = "0000:00:03.0".parse().unwrap();
+    let mut named = |vendor: &str, class: u32| {
+        vendor.clone_into(&mut survey.machine.vendor);
+        survey.functions.get_mut(&at).unwrap().card.class = class;
+        let report = check(&survey);
+        let remedy = report.findings_of(at).find(|finding| finding.code == Code::Rmrr).unwrap().remedy.join("\n");
+        ["Shared Memory Features", "Pre-boot DMA Protection"].map(|switch| remedy.contains(switch))
+    };
+    assert_eq!(named("HPE", 0x02_00_00), [true, true]);
+    assert_eq!(named("HP", 0x0c_03_30), [false, true], "no network adapter");
+    assert_eq!(named("Dell Inc.", 0x02_00_00), [false, true]);
+}

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::alert::Alerted;
 use super::cause::{Fall, Rhythm, Unload};
 use super::concern::Concerns;
 use super::desired::Wanted;
-use super::event::Kind;
 use super::hold::{Hold, Holds};
 use super::pace::Pace;
 use super::pci::{Address, Driver, Module};
-use super::plan::{About, Act, Key};
+use super::plan::{Act, Key};
 use super::record::Records;
 use super::snapshot::{Fact, Holder};
 use super::time::Time;
@@ -53,7 +53,7 @@ pub struct Memory {
     /// When who unloaded what, by unit or command.
     pub rhythms: BTreeMap<Module, BTreeMap<String, Rhythm>>,
     /// What somebody was alerted to and still stands.
-    pub alerted: BTreeSet<(Kind, About)>,
+    pub alerted: Alerted,
     /// The last loss of each declared device.
     pub falls: BTreeMap<Address, Fall>,
     /// What the last check has found.

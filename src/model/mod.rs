@@ -16,12 +16,13 @@
 //! * [`cause`]: who did it, as far as that is known
 //! * [`plan`]: steps, what they expect, and what came of them; [`plan_view`]: how the public sees them
 //! * [`state`]: the words for how things stand, [`status`]: how they do after a pass, and [`picture`]: how that is shown to the public
-//! * [`event`]: one transition, for all who are told; [`history`]: how it is kept; [`record`]: what is counted
+//! * [`event`]: one transition, for all who are told; [`history`]: how it is kept; [`record`]: what is counted; [`alert`]: what is raised once
 //! * [`hold`]: what keeps vfiod from writing for a while; [`target`]: what a person names; [`remedy`]: what a person can do
 //! * [`printable`]: what may be shown of anybody's text
 //! * [`preflight`]: what stands between a device and a virtual machine; [`concern`]: what the daemon keeps of it
 //! * [`keeper`]: learns from a snapshot and decides
 
+pub mod alert;
 pub mod cause;
 pub mod concern;
 pub mod desired;

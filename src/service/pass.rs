@@ -8,13 +8,13 @@ use super::store::Store;
 use super::tell::{Tell, Told};
 use super::watch::{Request, Watch};
 use crate::host::port::{Closer, Found, Host, Scope, Witnessed};
-use crate::model::event;
 use crate::model::keeper::Pass;
 use crate::model::plan::{Key, Plan};
 use crate::model::policy::Mode;
 use crate::model::snapshot::Snapshot;
 use crate::model::status::Status;
 use crate::model::time::Time;
+use crate::model::{alert, event};
 
 impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     /// One pass.
@@ -211,7 +211,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             let there = |address| pass.snapshot.functions.contains_key(&address);
             events.extend(event::gone(before, &status, there));
         }
-        event::alert_once(before.is_none(), &mut events, &status, &mut self.keeper.memory.alerted);
+        alert::raise_once(before.is_none(), &mut events, &status, &mut self.keeper.memory.alerted);
         self.told = event::told(before, &status);
         if !self.ready || !events.is_empty() {
             self.checks.want(self.host.now());

@@ -3,7 +3,7 @@
 //! Bound is not assignable: the kernel binds a device that it will then refuse to open. Here that is
 //! said before anybody opens it, from facts alone.
 //!
-//! * [`survey`]: the facts, three-valued; [`claim`]: those of other managers; [`firmware`]: what the ACPI tables reserve
+//! * [`survey`]: the facts, three-valued, and what is [`asked`] of them; [`claim`]: those of other managers; [`firmware`]: what the ACPI tables reserve
 //! * [`code`]: the stable names of all findings; [`finding`]: one of them, with evidence and remedy
 //! * [`report`]: what [`check()`] makes of a survey; [`predict`]: what opening a device would come to
 //! * the findings, one file a family: [`remapping`] (whether there is an IOMMU), [`reserved`]
@@ -14,6 +14,7 @@
 //! * [`passthrough`]: names for devices that are unique over the host
 //! * [`blockers`]: the part that a pass of the daemon needs
 
+pub mod asked;
 pub mod blockers;
 pub mod check;
 pub mod claim;

@@ -44,7 +44,7 @@ fn used(survey: &Survey, address: Address) -> Option<Need> {
 
 /// The class of storage, and that of networks.
 const STORAGE: u32 = 0x01;
-const NETWORK: u32 = 0x02;
+pub(super) const NETWORK: u32 = 0x02;
 
 /// What nobody has told of a function: whether the host's traffic or its disks need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use super::code::Code;
 use super::finding::{About, Evidence, Finding, Severity};
 use super::firmware::{Reservation, Scope};
 use super::make::Make;
+use super::needed::NETWORK;
 use super::report::Role;
 use super::sriov::{spared, vfs_stand_alone};
 use super::survey::{Function, Group, Meaning, Region, Survey};
@@ -244,9 +245,6 @@ fn scopes<'s>(
 fn overlaps(reservation: &Reservation, region: &Region) -> bool {
     reservation.start <= region.end && region.start <= reservation.end
 }
-
-/// The class of networks.
-const NETWORK: u32 = 0x02;
 
 /// The steps; `vf` tells whether a virtual function would do.
 fn remedy(survey: &Survey, function: &Function, code: Code, vf: bool) -> Vec<String> {
