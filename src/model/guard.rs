@@ -34,6 +34,8 @@ pub struct Question<'a> {
     pub found: &'a Resolution,
     /// The guards that the entry lifts.
     pub allow: &'a BTreeSet<Guard>,
+    /// Whether its console had gone before, because VFIO had it, and no driver has brought one back.
+    pub console_gone: bool,
     /// Whether nothing will be written to it yet, because its module must come first. Then a
     /// device without a driver needs no look: after an unload it would delay the load.
     pub before_load: bool,
@@ -71,7 +73,7 @@ fn standing(ask: Question<'_>, address: Address, function: &Function) -> Option<
     if let Some(held) = never(address, function) {
         return Some(held);
     }
-    if function.card.boot_vga && !ask.allow.contains(&Guard::BootDisplay) {
+    if function.card.boot_vga && !ask.console_gone && !ask.allow.contains(&Guard::BootDisplay) {
         return Some((Guard::BootDisplay, "the console is on it (boot_vga is 1)".to_owned()));
     }
     group_shared(ask, address)

@@ -251,6 +251,20 @@ async fn an_act_that_cannot_begin_backs_off_and_is_said_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn acts_that_cannot_begin_for_reasons_of_their_own_are_said_once_each() {
+    run(async {
+        let lab = Lab::ready(&(by("nic", NIC) + &by("other", OTHER))).await;
+        *lab.machine.begin_fails.borrow_mut() = Some("write KEY.draft: no space left on device".to_owned());
+        lab.unbind(NIC);
+        lab.unbind(OTHER);
+        lab.secs(300).await;
+        let troubles = lab.said().iter().filter(|said| matches!(said, Said::Trouble(_))).count();
+        assert_eq!(troubles, 2, "{:#?}", lab.said());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_unload_is_one_incident_whatever_hangs_on_it() {
     run(async {
         let text = "repair.breaker.incidents = 2\n".to_owned() + &by("nic", NIC) + &by("other", OTHER);

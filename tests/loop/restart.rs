@@ -1,9 +1,11 @@
 //! Writes that do not return, and what a restarted daemon makes of them.
 
+use vfiod::bus::call::Ask;
 use vfiod::host::sim::Fault;
 use vfiod::model::event::{Kind, Level};
 use vfiod::model::plan::Key;
 
+use crate::support::ask::{device, results};
 use crate::support::lab::{NIC, OTHER};
 use crate::support::{Lab, Said, addr, by, module, run};
 
@@ -79,6 +81,29 @@ async fn an_inherited_write_that_fails_is_charged_to_its_entry() {
         lab.ms(500).await;
         assert_eq!(lab.begun().len(), 0, "it came back too late: the next one waits");
         assert!(lab.line().contains("1 failing"), "{}", lab.line());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_adopted_write_takes_a_device_from_is_known_though_it_was_never_saved() {
+    run(async {
+        let mut lab = Lab::new(&by("nic", NIC));
+        lab.machine.with(|kernel| kernel.break_it(Fault::RemoveHangs(addr(NIC))));
+        lab.start();
+        lab.secs(10).await;
+        let takes = lab.begun().concat().iter().any(|step| step.contains("unbind"));
+        assert!(takes, "{:?}", lab.begun());
+        // Killed after the errand was sent, and before anything was written down.
+        lab.kill().await;
+        lab.shelf.text.borrow_mut().clear();
+        lab.start();
+        lab.secs(5).await;
+        mend(&lab);
+        lab.secs(10).await;
+        assert_eq!(lab.line(), "ready: 1 ready");
+        results(lab.ask(Ask::Release(device(NIC))).await.unwrap());
+        assert_eq!(lab.driver(NIC).as_deref(), Some("e1000e"));
     })
     .await;
 }

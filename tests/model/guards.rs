@@ -17,7 +17,7 @@ const OTHER: &str = "0000:01:00.1";
 fn ask(seen: &Snapshot, drift: &Drift, allow: &[Guard], before_load: bool) -> Verdict {
     let found = resolve(&desired([entry("nic", at(NIC))]), seen);
     let allow: BTreeSet<Guard> = allow.iter().copied().collect();
-    let question = Question { snapshot: seen, found: &found, allow: &allow, before_load };
+    let question = Question { snapshot: seen, found: &found, allow: &allow, console_gone: false, before_load };
     verdict(question, x(NIC), drift)
 }
 

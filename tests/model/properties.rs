@@ -37,8 +37,9 @@ fn forbidden(keeper: &Keeper, snapshot: &Snapshot, address: Address) -> Option<&
     if function.card.bridge {
         return Some("a bridge");
     }
+    let by_the_host = function.driver.is().is_some_and(|driver| !snapshot.is_vfio(driver));
     let was_on_vfio = keeper.memory.on_vfio.get(&address) == Some(&function.card.object);
-    if function.card.boot_vga && entry.allow.is_empty() && !(was_on_vfio && function.driver == Fact::Absent) {
+    if function.card.boot_vga && entry.allow.is_empty() && (by_the_host || !was_on_vfio) {
         return Some("the boot display");
     }
     if !function.vfs.is_empty() {

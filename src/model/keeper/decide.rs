@@ -45,13 +45,13 @@ impl Keeper {
 
     /// What an entry lacks and no function stands for: one that is absent, or may be one of several.
     fn hold_entries(&self, pass: &Pass<'_>, plan: &mut Plan) {
-        for (index, found) in pass.found.entries.iter().enumerate() {
-            let told = pass.found.faults.values().any(|(entry, _)| *entry == index);
-            if let (Some(fault), false) = (&found.fault, told) {
-                let about = About::Entry(self.desired.entries[index].name.clone());
-                let guard = (fault.state == State::Held).then_some(Guard::Unreadable);
-                plan.held.push(Held { about, guard, reason: fault.reason.clone(), not_before: None });
-            }
+        let told: BTreeSet<usize> = pass.found.faults.values().map(|(index, _)| *index).collect();
+        let entries = self.desired.entries.iter().zip(&pass.found.entries).enumerate();
+        for (_, (entry, found)) in entries.filter(|(index, _)| !told.contains(index)) {
+            let Some(fault) = &found.fault else { continue };
+            let about = About::Entry(entry.name.clone());
+            let guard = (fault.state == State::Held).then_some(Guard::Unreadable);
+            plan.held.push(Held { about, guard, reason: fault.reason.clone(), not_before: None });
         }
     }
 
@@ -137,13 +137,9 @@ impl Keeper {
         {
             return Verdict::Held(Guard::InUse, holder.to_string());
         }
-        let mut allow = allow.clone();
-        // Its console had gone when VFIO had it, and no driver has brought one back.
         let by_the_host = matches!(drift, Drift::WrongDriver(driver) if !pass.snapshot.is_vfio(driver));
-        if !by_the_host && self.was_on_vfio(pass, address) {
-            allow.insert(Guard::BootDisplay);
-        }
-        let ask = Question { snapshot: pass.snapshot, found: &pass.found, allow: &allow, before_load };
+        let console_gone = !by_the_host && self.was_on_vfio(pass, address);
+        let ask = Question { snapshot: pass.snapshot, found: &pass.found, allow, console_gone, before_load };
         guard::verdict(ask, address, drift)
     }
 

@@ -112,7 +112,13 @@ impl Keeper {
     /// nobody declared, or one that is declared and stays on its host driver for now.
     fn shared(&self, pass: &Pass<'_>, address: Address, held: &BTreeMap<&About, &Held>) -> Option<String> {
         let none = BTreeSet::new();
-        let ask = Question { snapshot: pass.snapshot, found: &pass.found, allow: &none, before_load: false };
+        let ask = Question {
+            snapshot: pass.snapshot,
+            found: &pass.found,
+            allow: &none,
+            console_gone: false,
+            before_load: false,
+        };
         guard::shared(ask, address).or_else(|| {
             let (number, group) = pass.snapshot.group_of(address)?;
             guard::blockers(pass.snapshot, group).into_iter().find_map(|(member, driver)| {

@@ -97,7 +97,7 @@ impl Host for View {
 
     async fn begin(&mut self, act: &Act, deadline: Time) -> Result<(), String> {
         if let Some(why) = self.0.begin_fails.borrow().clone() {
-            return Err(why);
+            return Err(why.replace("KEY", &act.key.to_string()));
         }
         let mut acts = self.0.acts.borrow_mut();
         let clash = |other: &&Inherited| other.act.key == act.key || !other.act.functions.is_disjoint(&act.functions);
