@@ -30,7 +30,12 @@ pub struct Claims {
     mounts: Vec<(String, String, String)>,
     /// Nodes that are swapped to.
     swaps: Vec<String>,
+    /// Loop devices, each with the file that it shows, and that one's number if it is a node.
+    loops: Vec<(String, String, Option<Number>)>,
 }
+
+/// The number of a node: whether it is a block device, major, minor.
+type Number = (bool, u64, u64);
 
 /// Which of a function's disks are in use: one sentence each.
 ///
@@ -78,7 +83,7 @@ impl Claims {
     fn read(root: &Root) -> Claims {
         let mounts = root.read_text("/proc/1/mountinfo").unwrap_or_default();
         let swaps = root.read_text("/proc/swaps").unwrap_or_default();
-        Claims::parse(&mounts, &swaps)
+        Claims { loops: loops(root), ..Claims::parse(&mounts, &swaps) }
     }
 
     /// The claims in `/proc/<pid>/mountinfo` and `/proc/swaps`; lines without sense are passed over.
@@ -87,7 +92,17 @@ impl Claims {
         Claims {
             mounts: mounts.lines().filter_map(mount).collect(),
             swaps: swaps.lines().skip(1).filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect(),
+            loops: Vec::new(),
         }
+    }
+
+    /// The loop devices on a disk: by its number where the file leads to a node here, which may be a link,
+    /// or of another namespace; else by its name.
+    fn loops_on(&self, node: &Node) -> Vec<String> {
+        let path = format!("/dev/{}", node.name);
+        let on_it =
+            |file: &String, number: &Option<Number>| *file == path || number.is_some() && *number == node.number;
+        self.loops.iter().filter(|(_, file, number)| on_it(file, number)).map(|(name, _, _)| name.clone()).collect()
     }
 
     /// What has claimed a disk: one sentence each.
@@ -108,6 +123,19 @@ impl Claims {
     }
 }
 
+/// The kernel names a loop device nowhere as a holder of what is below it, and an exclusive open of that
+/// succeeds, mounted or not (seen on 6.1, 6.12).
+fn loops(root: &Root) -> Vec<(String, String, Option<Number>)> {
+    let names = root.list("/sys/class/block").unwrap_or_default().into_iter().filter(|name| name.starts_with("loop"));
+    let shown = |name: String| {
+        let file = root.read_text(&format!("/sys/class/block/{name}/loop/backing_file")).ok()?;
+        let file = file.trim_end_matches('\n').to_owned();
+        let number = root.device_number_at_hand(&file);
+        Some((name, file, number))
+    };
+    names.filter_map(shown).collect()
+}
+
 fn mount(line: &str) -> Option<(String, String, String)> {
     let info = MountInfo::from_line(line).ok()?;
     let point = info.mount_point.to_string_lossy().into_owned();
@@ -121,7 +149,7 @@ const DEEPEST: usize = 8;
 fn reasons(root: &Root, claims: &Claims, node: &Node, depth: usize) -> Vec<String> {
     let mut found = claims.of(node);
     let holders = root.list(&format!("/sys/class/block/{}/holders", node.name.replace('/', "!"))).unwrap_or_default();
-    for holder in holders.into_iter().chain(loops(root, node)) {
+    for holder in holders.into_iter().chain(claims.loops_on(node)) {
         let path = format!("/sys/class/block/{holder}");
         let dm = root.read_text(&format!("{path}/dm/name")).map(|name| format!(" ({})", name.trim()));
         let text = root.read_text(&format!("{path}/dev")).unwrap_or_default();
@@ -132,20 +160,6 @@ fn reasons(root: &Root, claims: &Claims, node: &Node, depth: usize) -> Vec<Strin
         found.push(if above.is_empty() { used } else { format!("{used}, which {}", above.join(" and ")) });
     }
     found
-}
-
-/// The loop devices on a disk. The kernel names them nowhere as its holders, and an exclusive open
-/// succeeds beside them, mounted or not (seen on 6.1, 6.12).
-fn loops(root: &Root, node: &Node) -> Vec<String> {
-    let path = format!("/dev/{}", node.name);
-    let on_it = |name: &String| {
-        let Ok(file) = root.read_text(&format!("/sys/class/block/{name}/loop/backing_file")) else { return false };
-        let file = file.trim_end_matches('\n');
-        // By its number where the path leads to a node here: it may be a link, or of another namespace.
-        file == path || node.number.is_some() && root.device_number_at_hand(file) == node.number
-    };
-    let names = root.list("/sys/class/block").unwrap_or_default();
-    names.into_iter().filter(|name| name.starts_with("loop")).filter(on_it).collect()
 }
 
 fn sentences(root: &Root, claims: &Claims, blocks: &[Node], verdicts: &[Claim]) -> Vec<String> {
