@@ -63,7 +63,8 @@ enum Verb {
 
 fn main() -> ExitCode {
     // Children first: they are begun often, and argument parsing is the dear part of their start.
-    let alone = (env::args_os().len() == 2).then(|| env::args_os().nth(1)).flatten();
+    let mut words = env::args_os().skip(1);
+    let alone = words.next().filter(|_| words.next().is_none());
     let verb = match alone.as_deref().and_then(|verb| verb.to_str()) {
         Some("act") => Verb::Act,
         Some("look") => Verb::Look,

@@ -160,7 +160,7 @@ pub enum Verb {
     /// Tell what was lost and brought back: when, what, how long, by whom
     History {
         /// So many of the latest lines, at most 1000; 50 by default
-        #[arg(short = 'n', long = "lines", value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        #[arg(short = 'n', long = "lines", value_name = "COUNT", default_value_t = 50, hide_default_value = true, value_parser = clap::value_parser!(u32).range(1..=1000))]
         lines: u32,
     },
     /// Follow what happens, a line each, until interrupted

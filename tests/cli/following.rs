@@ -159,6 +159,31 @@ impl Sink {
     }
 }
 
+/// An output on a full disk.
+struct Full;
+
+impl Write for Full {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::StorageFull.into())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn an_answer_that_cannot_be_written_is_a_failure() {
+    let bus = Bus::start();
+    let _daemon = Daemon::start(&bus.address, READY).await;
+    for words in [["vfiodctl", "list"], ["vfiodctl", "monitor"]] {
+        let (around, mut out, mut err) = (at(&bus), Full, Vec::new());
+        let running = run(Arguments::try_parse_from(words).unwrap(), &around, &mut out, &mut err);
+        let status = tokio::time::timeout(LONG, running).await.unwrap();
+        let err = String::from_utf8(err).unwrap();
+        assert!(status == 1 && err.starts_with("vfiodctl: write standard output: "), "{words:?}: {status} {err}");
+    }
+}
+
 fn follow(bus: &Bus, words: &[&str]) -> (Sink, tokio::task::JoinHandle<u8>) {
     let (sink, around) = (Sink::default(), at(bus));
     let arguments = Arguments::try_parse_from(std::iter::once(&"vfiodctl").chain(words)).unwrap();
