@@ -145,6 +145,7 @@ fn environment() -> Environment {
         run: first("RUNTIME_DIRECTORY"),
         state: first("STATE_DIRECTORY"),
         journal: to_journal(),
+        unit: env::var_os("NOTIFY_SOCKET").is_some(),
         level: env::var("VFIOD_LOG").ok(),
     }
 }

@@ -12,6 +12,7 @@
 //! * [`answer`], [`refused`]: what is said back
 //! * [`serve`], [`session`], [`introduction`], [`errand`]: the bus for as long as vfiod runs, one
 //!   connection, its beginning, one call
+//! * [`systemd`]: whether vfiod is stopped to come back
 
 pub mod answer;
 pub mod ask;
@@ -29,4 +30,5 @@ pub mod room;
 pub mod serve;
 pub mod session;
 pub mod signal;
+pub mod systemd;
 pub mod target;

@@ -120,7 +120,8 @@ pub async fn serve(mut terms: Terms) {
     }
 }
 
-async fn connected(place: &Place) -> Result<Connection, String> {
+/// A connection of its own to that bus.
+pub(super) async fn connected(place: &Place) -> Result<Connection, String> {
     let builder = match place {
         Place::System => Builder::system(),
         Place::At(address) => Builder::address(address.as_str()),

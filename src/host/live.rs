@@ -42,7 +42,7 @@ const LEFT: Duration = Duration::from_secs(10);
 /// Whether the witness has been begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unwitnessed {
-    /// After the first observation.
+    /// Once systemd has been told that vfiod is ready.
     Later,
     /// With the next; and if one is being removed, with those after it, until then.
     Now(Option<Time>),
@@ -268,8 +268,6 @@ impl Host for Live {
 
     fn witnessed(&mut self) -> Witnessed {
         match self.unwitnessed {
-            // The first observation's.
-            Unwitnessed::Later => self.unwitnessed = Unwitnessed::Now(None),
             Unwitnessed::Now(until) => {
                 let now = kernel::now();
                 let left = until.is_some() || Witness::is_there(self.observer.root());
@@ -284,11 +282,23 @@ impl Host for Live {
                     Ok(_) => Unwitnessed::Opened,
                 };
             }
-            Unwitnessed::Opened | Unwitnessed::Forever => {}
+            Unwitnessed::Later | Unwitnessed::Opened | Unwitnessed::Forever => {}
         }
         let mut witnessed = self.witness.as_mut().map(Witness::take).unwrap_or_default();
         witnessed.notes.append(&mut self.notes);
         witnessed
+    }
+
+    fn settled_in(&mut self) {
+        if self.unwitnessed == Unwitnessed::Later {
+            self.unwitnessed = Unwitnessed::Now(None);
+        }
+    }
+
+    fn leave(&mut self, handed_over: bool) {
+        if let Ok(witness) = std::mem::replace(&mut self.witness, Err("vfiod ends".to_owned())) {
+            witness.leave(handed_over);
+        }
     }
 
     fn reload(&mut self, uevents: bool) -> Result<(), String> {

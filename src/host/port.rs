@@ -139,6 +139,12 @@ pub trait Host {
     /// made each loss that this one shows: the kernel records an unload before it ends.
     fn witnessed(&mut self) -> Witnessed;
 
+    /// systemd has been told that vfiod is ready: what takes the kernel long may be begun now.
+    fn settled_in(&mut self);
+
+    /// vfiod ends. Where another one takes over at once (`handed_over`), what it can go on with stays.
+    fn leave(&mut self, handed_over: bool);
+
     /// A reload was asked for: forgets what it remembers of the machine between observations, and
     /// listens to the kernel's events from now on, or no longer.
     ///

@@ -91,6 +91,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         if !self.ready {
             self.ready = true;
             self.notify.ready();
+            self.host.settled_in();
             self.pulse.ask(self.host.now());
         }
         // Only here: what was asked for before the pass was noted as made is forgotten by that.
@@ -153,7 +154,11 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
                 request = self.requests.recv() => match request {
                     Some(Request::Reload(settings, call)) => self.reload.push_back((settings, call)),
                     Some(Request::Call(call)) => self.calls.push_back(call),
-                    Some(Request::Stop) | None => {
+                    Some(Request::Stop { handed_over }) => {
+                        (self.stop, self.handed_over) = (true, handed_over);
+                        return None;
+                    }
+                    None => {
                         self.stop = true;
                         return None;
                     }

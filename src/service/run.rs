@@ -26,10 +26,12 @@ use super::tell::{Journal, Tell, Told};
 use super::watch::{Request, Watch};
 use crate::bus::call::{Ask, Call};
 use crate::bus::serve::{self, Place, Terms, Word};
+use crate::bus::systemd;
 use crate::config::{self, Settings};
 use crate::host::kernel;
 use crate::host::live::Live;
 use crate::host::root::Root;
+use crate::host::witness::instance::Instance;
 use crate::model::picture::Counters;
 use crate::names;
 
@@ -47,6 +49,8 @@ pub struct Environment {
     pub state: Option<PathBuf>,
     /// Whether standard error leads to the journal (`JOURNAL_STREAM`).
     pub journal: bool,
+    /// Whether systemd waits for its words (`NOTIFY_SOCKET`).
+    pub unit: bool,
     /// `VFIOD_LOG`: error, warn, info (the default), debug or trace.
     pub level: Option<String>,
 }
@@ -95,7 +99,10 @@ fn system(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Failure {
 /// When the configuration is wrong, another vfiod runs, or the system lets it not begin.
 pub fn run(file: Option<PathBuf>, environment: &Environment) -> Result<(), Failure> {
     log(environment);
-    let settings = read(file.as_deref()).map_err(Failure::Config)?;
+    let settings = read(file.as_deref()).map_err(|why| {
+        Instance::forget(&Root::live());
+        Failure::Config(why)
+    })?;
     let run = environment.run.clone().unwrap_or_else(|| PathBuf::from(names::path::RUN));
     let state = environment.state.clone().unwrap_or_else(|| PathBuf::from(names::path::STATE));
     // A state directory that cannot be had is told by the store. Without a lock there is no write,
@@ -111,7 +118,7 @@ pub fn run(file: Option<PathBuf>, environment: &Environment) -> Result<(), Failu
         .enable_all()
         .build()
         .map_err(system("start the runtime in", &run))?;
-    runtime.block_on(watch(file, settings, &run, state, unlocked))
+    runtime.block_on(watch(file, settings, &run, state, unlocked, environment.unit))
 }
 
 async fn watch(
@@ -120,13 +127,14 @@ async fn watch(
     run: &Path,
     state: PathBuf,
     unlocked: Option<String>,
+    unit: bool,
 ) -> Result<(), Failure> {
     let root = Root::live();
     let boot = kernel::boot_id(&root).map_err(system("read", Path::new("the boot id")))?;
     let host = Live::new(root, run, &boot, settings.watch.uevents, unlocked);
     let (ask, requests) = mpsc::channel(8);
     let signals = Signals::new([SIGHUP, SIGTERM, SIGINT]).map_err(system("receive signals in", run))?;
-    tokio::spawn(listen(signals, file.clone(), ask.clone()));
+    tokio::spawn(listen(signals, file.clone(), unit, ask.clone()));
     let store = Disk::new(run.to_owned(), state, boot);
     let watch = Watch::new(settings, host, Journal, store, Systemd, requests);
     let leases = Leases::new(run.join("leases"));
@@ -181,11 +189,12 @@ async fn tell_words(mut heard: mpsc::UnboundedReceiver<Word>) {
 }
 
 /// Turns signals into requests. It lives as long as the loop, so that none is lost between two.
-async fn listen(mut signals: Signals, file: Option<PathBuf>, ask: mpsc::Sender<Request>) {
+async fn listen(mut signals: Signals, file: Option<PathBuf>, unit: bool, ask: mpsc::Sender<Request>) {
     while let Some(signal) = signals.next().await {
         let request = match signal {
             SIGHUP => Request::Reload(read(file.as_deref()).map(Box::new), None),
-            _ => Request::Stop,
+            SIGTERM => Request::Stop { handed_over: unit && systemd::restarts(&Place::System).await },
+            _ => Request::Stop { handed_over: false },
         };
         if ask.send(request).await.is_err() {
             return;

@@ -49,7 +49,10 @@ pub enum Request {
     /// Somebody asks over the bus.
     Call(Call),
     /// End. Nothing is unbound.
-    Stop,
+    Stop {
+        /// Whether another one begins at once, as systemd restarts it.
+        handed_over: bool,
+    },
 }
 
 /// The loop and all that it holds.
@@ -88,6 +91,8 @@ pub struct Watch<H, T, S, N> {
     pub(super) glances: Glances,
     pub(super) ready: bool,
     pub(super) stop: bool,
+    /// Whether another one begins when this one has ended.
+    pub(super) handed_over: bool,
     pub(super) reload: VecDeque<(Reading, Option<Call>)>,
     /// Calls that were not taken up yet.
     pub(super) calls: VecDeque<Call>,
@@ -138,6 +143,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             glances: Glances::default(),
             ready: false,
             stop: false,
+            handed_over: false,
             reload: VecDeque::new(),
             calls: VecDeque::new(),
             waiting: Vec::new(),
@@ -186,6 +192,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         }
         self.notify.stopping();
         self.tell.tell(Told::Stopped { acting: self.keeper.memory.acting.len() });
+        self.host.leave(self.handed_over);
     }
 
     /// Takes up what is remembered of this boot, and what an earlier vfiod has under way.
@@ -258,8 +265,9 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         match request {
             Some(Request::Reload(settings, call)) => self.reload.push_back((settings, call)),
             Some(Request::Call(call)) => self.calls.push_back(call),
+            Some(Request::Stop { handed_over }) => (self.stop, self.handed_over) = (true, handed_over),
             // Nobody is left who could ask for an end: end.
-            Some(Request::Stop) | None => self.stop = true,
+            None => self.stop = true,
         }
     }
 

@@ -8,6 +8,7 @@ mod contract;
 mod door;
 mod greedy;
 mod loops;
+mod manager;
 mod pictures;
 mod policy;
 mod polkit;

@@ -18,6 +18,26 @@ async fn stuck() -> Lab {
     lab
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_takes_long_begins_when_systemd_knows_and_an_end_is_told_from_a_restart() {
+    run(async {
+        let mut lab = Lab::ready(&by("nic", NIC)).await;
+        // The first pass takes a closer look at what it finds, and so observes twice.
+        assert_eq!(*lab.machine.settled_in.borrow(), [2], "once, after a whole pass");
+        assert!(lab.machine.left.borrow().is_empty());
+        lab.hand_over().await;
+        lab.start();
+        lab.secs(1).await;
+        lab.stop().await;
+        assert_eq!(*lab.machine.left.borrow(), [true, false]);
+        // Asked to end before it was ready.
+        lab.start();
+        lab.hand_over().await;
+        assert_eq!((lab.machine.left.borrow().len(), lab.machine.settled_in.borrow().len()), (3, 2));
+    })
+    .await;
+}
+
 fn mend(lab: &Lab) {
     lab.machine.with(|kernel| kernel.mend(&Fault::RemoveHangs(addr(NIC))));
 }

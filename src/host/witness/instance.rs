@@ -1,12 +1,15 @@
 //! vfiod's own instance in tracefs: a directory with its own buffer and its own events.
 //!
-//! Other tracers have their own; none of them sees or is seen by this one. After a crash the
-//! directory is still there and has recorded on; it is used again with what it holds.
+//! Other tracers have their own; none of them sees or is seen by this one. After a crash, or where
+//! vfiod is restarted, the directory is still there and has recorded on; it is used again with what
+//! it holds.
 
 use std::fs::{create_dir, remove_dir};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -25,14 +28,18 @@ const OPTIONS: [&str; 6] = ["context-info", "nolatency-format", "noraw", "nohex"
 const PLACES: [&str; 4] = ["/sbin", "/usr/sbin", "/bin", "/usr/bin"];
 const PROGRAMS: [&str; 3] = ["modprobe", "rmmod", "kmod"];
 
+/// How long vfiod's end waits for the kernel to remove it.
+const REMOVED_IN: Duration = Duration::from_secs(2);
+
 /// The instance. Removed when it is dropped, which needs its pipe to be closed by then.
 #[derive(Debug)]
 pub struct Instance {
     root: Root,
+    kept: bool,
 }
 
 impl Instance {
-    /// Makes it, or takes over the one that a crash has left.
+    /// Makes it, or takes over the one that is left of an earlier run.
     ///
     /// # Errors
     /// A sentence: tracefs is missing, locked down, or not ours to write.
@@ -44,7 +51,7 @@ impl Instance {
             // A kernel that is locked down says EINVAL (6.1, 6.12), which would explain nothing.
             Err(e) => return Err(format!("create {}: {e}{}", path.display(), if_locked_down(root))),
         };
-        let instance = Instance { root: root.clone() };
+        let instance = Instance { root: root.clone(), kept: false };
         instance.set_up(fresh)?;
         Ok(instance)
     }
@@ -61,8 +68,11 @@ impl Instance {
         }
         self.write("events/module/module_free/enable", "1")?;
         self.write("events/module/module_load/enable", "1")?;
-        // Without its filter it would wake vfiod at each start of whatever program.
-        if self.write("events/sched/sched_process_exec/filter", &programs()).is_ok() {
+        // Without its filter it would wake vfiod at each start of whatever program. For a new one the
+        // kernel waits for itself (RCU), even where it is the same.
+        let filter = "events/sched/sched_process_exec/filter";
+        let has = self.root.read_text(&file(filter)).is_ok_and(|text| text.trim_end() == programs());
+        if has || self.write(filter, &programs()).is_ok() {
             let _ = self.write("events/sched/sched_process_exec/enable", "1");
         }
         self.write("tracing_on", "1")
@@ -85,18 +95,49 @@ impl Instance {
     }
 }
 
-impl Drop for Instance {
-    fn drop(&mut self) {
-        let path = self.root.join(TRACE);
-        // The kernel waits for itself several times over it, and a restart would wait with it: a child
-        // does it, which the unit leaves alone. One that stays is used again.
-        let child = self.root.is_live().then(|| Command::new("/bin/rmdir").arg(&path).stderr(Stdio::null()).spawn());
-        match child {
-            // Where vfiod goes on, without a witness, its child is not to stay defunct.
-            Some(Ok(mut child)) => drop(std::thread::Builder::new().spawn(move || child.wait())),
-            _ => drop(remove_dir(path)),
+impl Instance {
+    /// It records on for the vfiod that comes next.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+
+    /// Removes it at vfiod's end, and waits for that, but not for long: the unit leaves the child alone.
+    pub fn end(mut self) {
+        self.kept = true;
+        let Some(mut child) = remove(&self.root) else { return };
+        let begun = Instant::now();
+        while matches!(child.try_wait(), Ok(None)) && begun.elapsed() < REMOVED_IN {
+            sleep(Duration::from_millis(10));
         }
     }
+
+    /// Removes what an earlier run has left to this one, where this one cannot begin. That of a vfiod that
+    /// is at work stays: the kernel removes none that is read.
+    pub fn forget(root: &Root) {
+        let _ = remove_dir(root.join(TRACE));
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // Where vfiod goes on, without a witness, its child is not to stay defunct.
+        if !self.kept
+            && let Some(mut child) = remove(&self.root)
+        {
+            drop(std::thread::Builder::new().spawn(move || child.wait()));
+        }
+    }
+}
+
+/// Removes it by a child, where there is one to wait for: the kernel waits for itself several times over it.
+fn remove(root: &Root) -> Option<Child> {
+    let path = root.join(TRACE);
+    let child = root.is_live().then(|| Command::new("/bin/rmdir").arg(&path).stderr(Stdio::null()).spawn());
+    if let Some(Ok(child)) = child {
+        return Some(child);
+    }
+    let _ = remove_dir(path);
+    None
 }
 
 /// The reason behind another one, if it is this one.
@@ -149,6 +190,39 @@ mod tests {
         assert_eq!(text("events/sched/sched_process_exec/enable"), "1");
         assert!(text("events/sched/sched_process_exec/filter").starts_with("filename == \"/sbin/modprobe\" || "));
         assert!(instance.pipe().is_ok());
+        // Writing the same filter again would make the kernel wait.
+        let filter = root.join(&file("events/sched/sched_process_exec/filter"));
+        fs::write(&filter, programs() + "\n").unwrap();
+        let again = Instance::open(&root).unwrap();
+        assert_eq!(fs::read_to_string(&filter).unwrap(), programs() + "\n");
+        again.keep();
+        instance.keep();
+    }
+
+    #[test]
+    fn it_stays_for_a_successor_and_goes_with_an_end() {
+        let place = |root: &Root| {
+            let place = root.join(TRACE);
+            // tracefs lets a directory go that has files in it; here it has to be empty.
+            fs::remove_dir_all(&place).unwrap();
+            fs::create_dir(&place).unwrap();
+            place
+        };
+        let (_tree, root) = tracefs("local [boot] mono");
+        Instance::open(&root).unwrap().keep();
+        assert!(root.join(TRACE).exists());
+        let instance = Instance::open(&root).unwrap();
+        let gone = place(&root);
+        instance.end();
+        assert!(!gone.exists());
+        let (_tree, root) = tracefs("local [boot] mono");
+        let instance = Instance::open(&root).unwrap();
+        let gone = place(&root);
+        drop(instance);
+        assert!(!gone.exists());
+        fs::create_dir(&gone).unwrap();
+        Instance::forget(&root);
+        assert!(!gone.exists());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! of them in the lab) `/proc` still answers for the process, also for a bare `rmmod`. The start of a
 //! modprobe is traced besides, so that one that is quicker was asked while it lived.
 //!
-//! * [`instance`]: the directory in tracefs, made, used again after a crash, removed at the end
+//! * [`instance`]: the directory in tracefs, made, used again after a crash or a restart, removed at the end
 //! * [`line`]: one line of it
 //! * [`pipe`]: its lines, without waiting
 //! * [`suspect`]: what /proc says of a process

@@ -22,7 +22,7 @@ use crate::host::root::Root;
 pub struct Witness {
     // Closed before the instance is removed: fields are dropped in their order.
     pipe: Option<Pipe>,
-    _instance: Option<Instance>,
+    instance: Option<Instance>,
     ledger: Ledger,
     readers: Rc<Readers>,
     asking: FuturesUnordered<LocalBoxFuture<'static, Answer>>,
@@ -50,10 +50,20 @@ impl Witness {
     fn new(root: &Root, pipe: Pipe, instance: Option<Instance>, readers: Readers) -> Witness {
         Witness {
             pipe: Some(pipe),
-            _instance: instance,
+            instance,
             ledger: Ledger::new(root.clone()),
             readers: Rc::new(readers),
             asking: FuturesUnordered::new(),
+        }
+    }
+
+    /// Ends. What is traced from here on is recorded for the vfiod that takes over at once, if one does.
+    pub fn leave(mut self, handed_over: bool) {
+        self.pipe = None;
+        match self.instance.take() {
+            Some(instance) if handed_over => instance.keep(),
+            Some(instance) => instance.end(),
+            None => {}
         }
     }
 

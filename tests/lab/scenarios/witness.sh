@@ -179,18 +179,40 @@ ok 'after a crash it recovers' wait_for 90 eval 'has_driver 01:00.0 vfio-pci && 
 is 'the trace is the same one' "$(stat -c %i "$ours")" "$inode"
 last_unload() { jq -r '.memory.unloads.vfio_pci.by.witnessed.comm // "nobody"' /run/vfiod/memory.json; }
 is 'what it recorded meanwhile is known' "$(last_unload)" modprobe
-# Restarts, one right after the other: the trace that one run leaves is on its way out when the next one begins.
+# A restart hands it over, with what it records meanwhile: somebody unloads between the two runs.
+inode=$(stat -c %i "$ours")
+restarted=@$EPOCHREALTIME
+mkdir -p /run/systemd/system/vfiod.service.d
+printf '[Service]\nExecStartPre=+/sbin/rmmod vfio_pci\n' >/run/systemd/system/vfiod.service.d/lab.conf
+systemctl daemon-reload
+systemctl restart vfiod
+ok 'after a restart it recovers' wait_for 90 eval 'has_driver 01:00.0 vfio-pci && says ready:'
+is 'after a restart the trace is the same one' "$(stat -c %i "$ours")" "$inode"
+is 'what was recorded between two runs is known' "$(last_unload)" rmmod
+rm -r /run/systemd/system/vfiod.service.d
+systemctl daemon-reload
+# One right after the other.
 for n in 1 2 3; do systemctl restart vfiod; done
 ok 'after restarts it recovers' wait_for 60 says ready:
-wait_for 60 eval 'grep -q 1 "$ours/events/module/module_free/enable"'
+ok 'after restarts it records' wait_for 60 eval 'grep -q 1 "$ours/events/module/module_free/enable"'
+is 'nobody complains of processes that were left over' "$(journalctl -q --since="$restarted" _PID=1 | grep -ci left-over)" 0
 mark
 modprobe -r vfio_pci
 ok 'after restarts a loss is told' wait_for 60 told MESSAGE_ID="$MSG_MODULE_LOST" VFIOD_MODULE=vfio_pci
 is 'and whoever unloaded is named' "$(field VFIOD_BY_COMM MESSAGE_ID="$MSG_MODULE_LOST" VFIOD_MODULE=vfio_pci)" modprobe
 is 'nobody says that nobody can be seen' "$(count MESSAGE_ID="$MSG_UNWITNESSED")" 0
 wait_for 90 eval 'has_driver 01:00.0 vfio-pci && says ready:'
+# A stop after which nothing is left: twice, the second time one that ends for its settings when it was to come back.
 stop_vfiod
 ok 'after a stop the trace is gone' wait_for 60 test ! -e "$ours"
+start_vfiod
+ok 'after a start there is one again' wait_for 60 test -e "$ours"
+cp /etc/vfiod/vfiod.toml /run/lab/right.toml
+echo wrong >>/etc/vfiod/vfiod.toml
+systemctl restart vfiod
+ok 'it does not come back from a restart with a wrong configuration' wait_for 60 eval '[[ $(systemctl show -p ExecMainStatus --value vfiod) == 78 ]]'
+ok 'and leaves no trace' wait_for 60 test ! -e "$ours"
+cp /run/lab/right.toml /etc/vfiod/vfiod.toml
 
 # Where nobody can be seen.
 unseen() { # NAME

@@ -127,6 +127,14 @@ impl Host for View {
         self.0.witnessed.take()
     }
 
+    fn settled_in(&mut self) {
+        self.0.settled_in.borrow_mut().push(self.0.observations.get());
+    }
+
+    fn leave(&mut self, handed_over: bool) {
+        self.0.left.borrow_mut().push(handed_over);
+    }
+
     fn reload(&mut self, uevents: bool) -> Result<(), String> {
         self.0.listen_fails.borrow().clone().filter(|_| uevents).map_or(Ok(()), Err)
     }

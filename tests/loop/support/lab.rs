@@ -134,7 +134,16 @@ impl Lab {
 
     /// `systemctl stop`.
     pub async fn stop(&mut self) {
-        self.ask.take().unwrap().send(Request::Stop).await.unwrap();
+        self.end(false).await;
+    }
+
+    /// The first half of `systemctl restart`.
+    pub async fn hand_over(&mut self) {
+        self.end(true).await;
+    }
+
+    async fn end(&mut self, handed_over: bool) {
+        self.ask.take().unwrap().send(Request::Stop { handed_over }).await.unwrap();
         self.daemon.take().unwrap().await.unwrap();
     }
 

@@ -36,6 +36,10 @@ pub struct Machine {
     /// Every closer look, with its time.
     pub looks: RefCell<Vec<(Time, Closer)>>,
     pub observations: Cell<usize>,
+    /// After how many observations a daemon was ready.
+    pub settled_in: RefCell<Vec<usize>>,
+    /// How daemons have left: whether another one was to take over.
+    pub left: RefCell<Vec<bool>>,
     /// How often the machine was surveyed for a check.
     pub surveys: Cell<usize>,
     /// What a survey finds, or why it fails.
@@ -73,6 +77,8 @@ impl Machine {
             begun: RefCell::default(),
             looks: RefCell::default(),
             observations: Cell::default(),
+            settled_in: RefCell::default(),
+            left: RefCell::default(),
             surveys: Cell::default(),
             findings: RefCell::new(Ok(Vec::new())),
             groups: Cell::new(20),
