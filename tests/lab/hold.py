@@ -2,6 +2,7 @@
 """hold.py ADDRESS device|group|container READY: hold a VFIO device open the way a VM does, until killed.
 hold.py ADDRESS handed READY OTHER DEPTH: the same without the device's group: another process opens it, hands it over and ends.
 hold.py ADDRESS try: bind the device, open it as QEMU does, let go of it, and print how far that went.
+hold.py - try: the same for each line "NUMBER ADDRESS" that is read, answered with "NUMBER OUTCOME", by a child each.
 
 group opens /dev/vfio/N and nothing else, container also gives the group to a container with an IOMMU, device (what QEMU does)
 opens the device too. With handed the holder itself has only OTHER's group open, to that DEPTH. READY is a file that is written
@@ -117,6 +118,14 @@ def attempt(address):
 
 
 def main():
+    if sys.argv[1:] == ["-", "try"]:
+        for line in iter(sys.stdin.readline, ""):
+            number, address = line.split()
+            if os.fork() == 0:
+                print(number, attempt(address), flush=True)
+                os._exit(0)
+            os.wait()
+        return 0
     if sys.argv[2:] == ["try"]:
         print(attempt(sys.argv[1]))
         return 0

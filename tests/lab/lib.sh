@@ -1,8 +1,11 @@
 # shellcheck shell=bash
 # What scripts in the lab share: `. /lab/lib.sh`. Addresses may be short (00:03.0) or full (0000:00:03.0); a DISK is a node or the
 # address of its controller, a NIC an interface or its address. A helper that fails says why on stderr and returns non-zero.
+# What is asked again and again starts no process and no subshell where that can be: they are what takes most of the time here.
 
 lab_run=/run/lab
+# It names each descriptor that it was not told of.
+export LVM_SUPPRESS_FD_WARNINGS=1
 mkdir -p "$lab_run"
 
 # ---- results, in the manner of TAP ----------------------------------------------------------------------------------------
@@ -30,40 +33,79 @@ is() { if [[ $2 == "$3" ]]; then pass "$1"; else fail "$1" "got '$2', expected '
 finish() { echo "1..$lab_count"; ((lab_failed == 0)) || { echo "# $lab_failed of $lab_count failed"; exit 1; }; exit 0; }
 
 now_ms() { local us=${EPOCHREALTIME/./}; echo $((us / 1000)); }
+# Nobody ever writes to it: to wait for that costs no process.
+[[ -p $lab_run/never ]] || mkfifo "$lab_run/never"
+exec {lab_never}<>"$lab_run/never"
+nap() { read -rt "$1" -u "$lab_never" _ || :; } # SECONDS
 wait_for() { # SECONDS COMMAND…: until it succeeds, polled every 20 ms, and ever less often when it takes long
-    local deadline=$(($(now_ms) + ${1%.*} * 1000)) polls=0
+    local deadline=$((${EPOCHREALTIME/./} + ${1%.*} * 1000000)) begun pause polls=0
     shift
-    until "$@" >/dev/null 2>&1; do
-        (($(now_ms) < deadline)) || { echo "not within the time: $*" >&2; return 1; }
-        # A question may cost more processor time here than what is waited for.
-        if ((++polls < 20)); then sleep 0.02; else sleep 0.2; fi
+    until begun=${EPOCHREALTIME/./}; "$@" >/dev/null 2>&1; do
+        ((${EPOCHREALTIME/./} < deadline)) || { echo "not within the time: $*" >&2; return 1; }
+        # A question may cost more processor time here than what is waited for: that has twice as much.
+        if ((++polls < 20)); then pause=20000; else pause=200000; fi
+        ((pause = (${EPOCHREALTIME/./} - begun) * 2 > pause ? (${EPOCHREALTIME/./} - begun) * 2 : pause))
+        nap "$((pause / 1000000)).$(printf '%06d' $((pause % 1000000)))"
     done
 }
 
+# A program that stays, and answers "NUMBER QUESTION" with "NUMBER ANSWER", each a line: to start one for each question takes long.
+declare -A lab_asks=() lab_answers=()
+lab_serve() { # NAME COMMAND…
+    local name=$1 ends=$lab_run/$1.$BASHPID ask answer
+    shift
+    mkfifo "$ends.ask" "$ends.answer" && exec {ask}<>"$ends.ask" {answer}<>"$ends.answer" || return
+    lab_asks[$name]=$ask lab_answers[$name]=$answer
+    # It ends with this shell.
+    setpriv --pdeathsig TERM "$@" <"$ends.ask" >"$ends.answer" 2>/dev/null &
+}
+lab_ask() { # NAME QUESTION: the answer in REPLY
+    local number=$SRANDOM of
+    echo "$number $2" >&"${lab_asks[$1]}"
+    # Whoever was killed while it asked has left its answer.
+    while read -rt 60 -u "${lab_answers[$1]}" of REPLY; do [[ $of != "$number" ]] || return 0; done
+    REPLY=''
+    return 1
+}
+
 # ---- PCI -------------------------------------------------------------------------------------------------------------------
-full() { [[ $1 =~ ^[0-9a-f]{4,}:..:..\.. ]] && echo "$1" || echo "0000:$1"; }
-pci() { echo "/sys/bus/pci/devices/$(full "$1")"; }
-driver_of() { local link; link=$(readlink "$(pci "$1")/driver") && echo "${link##*/}" || echo none; }
-override_of() { cat "$(pci "$1")/driver_override"; } # "(null)" when unset
-group_of() { local link; link=$(readlink "$(pci "$1")/iommu_group") && echo "${link##*/}" || echo none; }
-has_driver() { [[ $(driver_of "$1") == "$2" ]]; }  # ADDRESS DRIVER
-unbind() { full "$1" >"$(pci "$1")/driver/unbind"; } # blocks while somebody holds a VFIO device
+lab_device() { # ADDRESS, in full, and its directory: in device and place, for whoever declares them
+    if [[ $1 =~ ^[0-9a-f]{4,}:..:..\.. ]]; then device=$1; else device=0000:$1; fi
+    # shellcheck disable=SC2034 # for the caller
+    place=/sys/bus/pci/devices/$device
+}
+full() { local device place; lab_device "$1"; echo "$device"; }
+pci() { local device place; lab_device "$1"; echo "$place"; }
+driver_of() { local device place link; lab_device "$1"; link=$(readlink "$place/driver") && echo "${link##*/}" || echo none; }
+override_of() { local device place text; lab_device "$1"; read -r text <"$place/driver_override"; echo "$text"; } # "(null)" when unset
+group_of() { local device place link; lab_device "$1"; link=$(readlink "$place/iommu_group") && echo "${link##*/}" || echo none; }
+has_driver() { # ADDRESS DRIVER, or none
+    local device place
+    lab_device "$1"
+    if [[ $2 == none ]]; then [[ ! -e $place/driver ]]; else [[ $place/driver -ef /sys/bus/pci/drivers/$2 ]]; fi
+}
+unbind() { local device place; lab_device "$1"; echo "$device" >"$place/driver/unbind"; } # blocks while somebody holds a VFIO device
+probe() { local device place; lab_device "$1"; echo "$device" >/sys/bus/pci/drivers_probe; }
 bind_to() { # ADDRESS DRIVER: override, unbind, probe, read back
-    echo "$2" >"$(pci "$1")/driver_override"
-    [[ ! -e $(pci "$1")/driver ]] || unbind "$1"
-    full "$1" >/sys/bus/pci/drivers_probe
+    local device place
+    lab_device "$1"
+    echo "$2" >"$place/driver_override"
+    [[ ! -e $place/driver ]] || unbind "$1"
+    probe "$1"
     has_driver "$1" "$2" || { echo "$1 is on $(driver_of "$1")" >&2; return 1; }
 }
 bind_vfio() { modprobe vfio-pci && bind_to "$1" vfio-pci; } # ADDRESS
 unpin() { # ADDRESS: back to its host driver
-    echo >"$(pci "$1")/driver_override"
-    [[ ! -e $(pci "$1")/driver ]] || unbind "$1"
-    full "$1" >/sys/bus/pci/drivers_probe
+    local device place
+    lab_device "$1"
+    echo >"$place/driver_override"
+    [[ ! -e $place/driver ]] || unbind "$1"
+    probe "$1"
 }
 create_vfs() { echo "$1" >"$(pci 02:00.0)/sriov_numvfs" && wait_for 20 test -e "$(pci "02:00.$1")"; } # NUMBER (1 to 7): 02:00.1 …
 destroy_vfs() { echo 0 >"$(pci 02:00.0)/sriov_numvfs"; }
 host_unload() { local code=0; modprobe -r vfio_pci || code=$?; echo "$code"; } # prints modprobe's exit status
-module_live() { grep -q "^$1 .* Live " /proc/modules; }
+module_live() { local state=''; [[ ! -e /sys/module/$1/initstate ]] || read -r state <"/sys/module/$1/initstate"; [[ $state == live ]]; }
 nic_of() { if [[ -e /sys/class/net/$1 ]]; then echo "$1"; else ls "$(pci "$1")/net"; fi; }
 disk_of() { # ADDRESS of a controller, or a node: the first disk's node
     [[ $1 != /* ]] || { echo "$1"; return; }
@@ -162,6 +204,14 @@ lab_probes() { # their definitions, made once in a boot: going through the kerne
 trace_writes_start() {
     local probe
     trace_writes_off
+    # What is costly about it is made once.
+    if [[ ! -d $lab_trace ]]; then trace_writes_set_up || return; fi
+    echo 1 >"$lab_trace/events/lab/enable"
+    echo 1 >"$lab_trace/events/module/module_load/enable"
+    echo 1 >"$lab_trace/events/module/module_free/enable"
+    : >"$lab_trace/trace"
+}
+trace_writes_set_up() {
     mkdir "$lab_trace" || return
     # The trace's own clock is the processor's counter, by a rate taken while booting. On a machine under load that was four times
     # too slow, which the kernel noticed (it went on with the HPET) and this clock did not.
@@ -172,21 +222,19 @@ trace_writes_start() {
     echo 4096 >"$lab_trace/buffer_size_kb"
     # Addresses look like 0000:00:03.0; the rest of kernfs is cgroups and other buses.
     echo 'dir ~ "*:*:*.?" || top ~ "*:*:*.?"' >"$lab_trace/events/lab/file/filter"
-    echo 1 >"$lab_trace/events/lab/enable"
-    echo 1 >"$lab_trace/events/module/module_load/enable"
-    echo 1 >"$lab_trace/events/module/module_free/enable"
-    : >"$lab_trace/trace"
 }
 trace_writes() { # what was written so far: "SECONDS COMM[PID] EVENT DETAILS", one a line
     sed -z 's/\n"/"/g' "$lab_trace/trace" |
         sed -nE 's/^ *(.+)-([0-9]+) +\[[0-9]+\] +[^ ]+ +([0-9.]+): ([a-z_]+[a-z])(_[0-9]+)?: (\([^)]*\) )?(.*)$/\3 \1[\2] \4 \7/p'
 }
-trace_writes_off() {
-    [[ ! -d $lab_trace ]] || { echo 0 >"$lab_trace/events/enable"; rmdir "$lab_trace"; }
+trace_writes_off() { [[ ! -d $lab_trace ]] || echo 0 >"$lab_trace/events/enable"; } # nothing is traced, all is there still
+trace_writes_remove() {
+    trace_writes_off
+    [[ ! -d $lab_trace ]] || rmdir "$lab_trace"
     local events=/sys/kernel/tracing/kprobe_events probe
     local -a probes
     mapfile -t probes < <(sed -n 's/^p:\(lab\/[^ ]*\) .*/-:\1/p' "$events")
     for probe in "${probes[@]}"; do echo "$probe" >>"$events"; done
 }
-trace_writes_stop() { trace_writes; trace_writes_off; }
+trace_writes_stop() { trace_writes; trace_writes_remove; }
 writes_to() { trace_writes | grep -F "$(full "$1")" | grep -vE '^[0-9.]+ ('"${2:-(udev-worker)|systemd-udevd}"')\['; } # ADDRESS [COMMS to leave out, a regex]

@@ -7,19 +7,22 @@
 . /lab/with/messages.sh
 
 configure() { mkdir -p /etc/vfiod && cat >/etc/vfiod/vfiod.toml; } # the configuration, from stdin
-# Asked again and again, and systemctl reads all of a unit's properties to show one.
-status_text() {
-    local text
-    text=$(dbus-send --system --print-reply=literal --dest=org.freedesktop.systemd1 /org/freedesktop/systemd1/unit/vfiod_2eservice \
-        org.freedesktop.DBus.Properties.Get string:org.freedesktop.systemd1.Service string:StatusText)
-    echo "${text#*variant       }"
-}
-says() { [[ $(status_text) == *"$1"* ]]; } # WORDS in the status line
+# PROPERTY of vfiod's unit, in REPLY. Asked again and again; the demonstration goes without the program for it.
+if [[ -x /lab/with/ask-unit ]]; then
+    lab_serve unit /lab/with/ask-unit vfiod.service
+    unit() { lab_ask unit "$1"; }
+else
+    unit() { REPLY=$(systemctl show -p "$1" --value vfiod); }
+fi
+status_text() { unit StatusText; echo "$REPLY"; }
+says() { unit StatusText; [[ $REPLY == *"$1"* ]]; } # WORDS in the status line
 start_vfiod() { systemctl reset-failed vfiod 2>/dev/null; mark; systemctl start vfiod; }
 stop_vfiod() { systemctl stop vfiod; }
-main_pid() { systemctl show -p MainPID --value vfiod; }
+main_pid() { unit MainPID; echo "$REPLY"; }
 is_traced() { grep -qE '^TracerPid:\s+[1-9]' "/proc/$1/status"; } # PID, by strace
-is_active() { systemctl is-active --quiet vfiod; }
+is_active() { unit ActiveState; [[ $REPLY == active ]]; }
+crash_vfiod() { unit MainPID; crashed=$REPLY; ((crashed > 1)) && kill -9 "$crashed"; }
+is_back() { unit MainPID; [[ $REPLY != 0 && $REPLY != "$crashed" ]] && is_active; } # after that; systemd takes a moment to notice
 reload_vfiod() { systemctl reload vfiod; }
 
 # ---- the journal ---------------------------------------------------------------------------------------------------------
@@ -29,12 +32,12 @@ journal() { journalctl --sync; journalctl -q --since="$since" -t vfiod "$@"; }
 # Entries of vfiod since the mark: FIELD=VALUE matches, or none for all.
 entries() { journal -o cat "$@"; }
 count() { entries "$@" | wc -l; }
-told() { entries "$@" | grep -q .; } # FIELD=VALUE…: at least once
+told() { [[ -n $(entries -n 1 "$@") ]]; } # FIELD=VALUE…: at least once
 alerts() { journal -o cat -p err | wc -l; }
 field() { # FIELD, then matches: that field of the newest such entry
     local name=$1
     shift
-    journal -o json "$@" | tail -n 1 | jq -r --arg name "$name" '.[$name] // ""'
+    journal -n 1 -o cat --output-fields="$name" "$@"
 }
 
 # ---- who wrote what: the daemon's children are vfiod-act and the modprobe it runs -------------------------------------------
@@ -44,6 +47,9 @@ our_writes() { # ADDRESS: what vfiod wrote to it since trace_writes_start
 untouched() { local said; said=$(our_writes "$1"); [[ -z $said ]] || { echo "$said"; return 1; }; } # ADDRESS
 all_ours() { trace_writes | grep -E '^[0-9.]+ (vfiod|vfiod-act|vfiod-look)\['; }
 
+# FILE of a module leaves its tree and comes back, the indices with it. depmod goes through 3,000 modules for that: it does so once.
+without_in_tree() { mkdir -p "$lab_run/indices" && cp -a "${1%%/kernel/*}"/modules.* "$lab_run/indices/" && mv "$1" "$1.away" && depmod; }
+back_in_tree() { mv "$1.away" "$1" && cp "$lab_run"/indices/* "${1%%/kernel/*}/"; }
 not_ok_quiet() { ! "$@" >/dev/null 2>&1; }
 not_empty() { [[ -n $1 ]]; }
 
@@ -68,10 +74,11 @@ reset_host() { # vfiod stopped and forgotten, every endpoint back on its host dr
     fi
     trace_writes_off
     destroy_vfs 2>/dev/null
-    local address
+    local address device place override
     for address in $lab_endpoints; do
-        [[ -e $(pci "$address") ]] || continue
-        [[ $(override_of "$address") == '(null)' ]] || unpin "$address" 2>/dev/null
+        lab_device "$address"
+        [[ -e $place ]] && read -r override <"$place/driver_override" || continue
+        [[ $override == '(null)' ]] || unpin "$address" 2>/dev/null
     done
     modprobe -r vfio_pci vfio_iommu_type1 vfio 2>/dev/null
     udevadm settle

@@ -15,7 +15,6 @@ TOML
 start_vfiod
 ok 'ready' wait_for 60 says '2 ready'
 watch_writes
-kill_it() { kill -9 "$(main_pid)"; }
 codes=''
 for n in $(seq 20); do
     case $((n % 4)) in
@@ -30,8 +29,8 @@ for n in $(seq 20); do
     else
         sleep "0.$(printf '%03d' $((RANDOM % 600)))"
     fi
-    kill_it
-    wait_for 60 is_active
+    crash_vfiod
+    wait_for 60 is_back
 done
 ok 'after twenty times: converges' wait_for 90 says '2 ready'
 ok 'bound' eval 'has_driver 01:00.0 vfio-pci && has_driver 00:03.0 vfio-pci'
@@ -63,8 +62,8 @@ ok 'a load that cannot succeed fails' wait_for 60 told MESSAGE_ID="$MSG_REPAIR_F
 pace() { jq -c '.memory.pace["module:vfio_pci"] | [.failures, .not_before]' /run/vfiod/memory.json; }
 ok 'it is tried again, and fails again' wait_for 60 eval '[[ $(pace) == "[2,"* ]]'
 before=$(pace)
-kill_it
-wait_for 60 is_active
+crash_vfiod
+wait_for 60 is_back
 wait_for 60 says degraded
 sleep 2
 is 'after a SIGKILL the wait goes on' "$(pace)" "$before"

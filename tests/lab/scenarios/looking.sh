@@ -100,6 +100,8 @@ configure <<'TOML'
 address = "0000:01:00.0"
 TOML
 start_vfiod
+# A check that has begun before is answered to all who ask meanwhile.
+ok 'the daemon makes its first check' vfiodctl check 01:00.0
 trace_opens -p "$(main_pid)" &
 traced=$!
 ok 'it is traced' wait_for 60 is_traced "$(main_pid)"

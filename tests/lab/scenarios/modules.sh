@@ -85,12 +85,10 @@ stop_vfiod
 
 begin
 file=$(modinfo -n vfio_pci)
-mv "$file" "$file.away"
-depmod
+without_in_tree "$file"
 start_vfiod
 blocked 'not in the tree' not-installed
-mv "$file.away" "$file"
-depmod
+back_in_tree "$file"
 ok 'not in the tree: recovers when it is' wait_for 60 says '1 ready'
 stop_vfiod
 

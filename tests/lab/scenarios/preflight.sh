@@ -10,9 +10,10 @@ reset_host
 report() {
     vfiodctl --json check >/run/lab/report 2>/run/lab/report-notes
     (($? <= 1)) && [[ -s /run/lab/report ]] && jq -r '
-        (.findings[] | select(.about == "host") | "host\t\(.code)"),
+        (.findings[] | "finding \(.code)\t\(tojson)", (select(.about == "host") | "host\t\(.code)"),
+            (select(.about.device?) | "about \(.about.device) \(.code)\t\(tojson)")),
         (.devices | to_entries[] | .key as $a | .value | (
-            "codes \($a)\t\(.codes[])", "is \($a)\t\(.role)", (select(.assignable) | "is \($a)\tassignable"),
+            "codes \($a)\t\(.codes[])", "id \($a)\t\(.passthrough_id // empty)", "is \($a)\t\(.role)", (select(.assignable) | "is \($a)\tassignable"),
             # In the words of hold.py.
             "predicted \($a)\t" + (.predicted | if .opens == true then "opens" elif .opens == null then "unknown"
                 elif .errno == null then "fails at \(.stage)" else "fails at \(.stage) (\(.errno))" end)))' /run/lab/report >/run/lab/picked
@@ -21,10 +22,11 @@ picked() { awk -F '\t' -v what="$1" '$1 == what { print $2 }' /run/lab/picked; }
 codes() { picked "codes $(full "$1")"; } # ADDRESS
 host_codes() { picked host; }
 # ADDRESS CODE: all that is said under that code about the device
-about() { jq -c --arg a "$(full "$1")" --arg c "$2" '.findings[] | select(.about.device? == $a and .code == $c)' /run/lab/report; }
+about() { picked "about $(full "$1") $2"; }
 predicted() { picked "predicted $(full "$1")"; }
 is_fine() { picked "is $(full "$1")" | has assignable; }
-actual() { python3 /lab/hold.py "$(full "$1")" try; }
+lab_serve try python3 /lab/hold.py - try
+actual() { lab_ask try "$(full "$1")"; echo "$REPLY"; }
 has() { grep -qx "$1"; } # WORD among the lines
 endpoints() { sed -nE 's/^is (.*)\tendpoint$/\1/p' /run/lab/picked; }
 
@@ -61,7 +63,7 @@ intel | amd)
     ok 'half a group: what to declare' eval "about 04:01.0 group-shared | grep -q 'group = ..whole'"
     ok 'half a group: what to detach' eval "about 04:01.0 group-shared | grep -q 'virsh nodedev-detach pci_0000_04_02_0'"
     ok 'the boot display' eval 'codes 00:01.0 | has boot-display'
-    is 'passthrough ids are unique' "$(jq -r '.devices[].passthrough_id // empty' /run/lab/report | sort | uniq -d)" ''
+    is 'passthrough ids are unique' "$(sed -n 's/^id .*\t//p' /run/lab/picked | sort | uniq -d)" ''
     ok 'the kind of domain is said' eval 'host_codes | has iommu-domain'
     ok 'an IOMMU in a virtual machine is told' eval 'host_codes | has iommu-emulated'
     ;;
@@ -182,18 +184,16 @@ if [[ $iommu == intel && -z $rmrr && $intremap == on ]]; then
     }
     echo 'install vfio_pci /bin/false' >/etc/modprobe.d/lab.conf
     forbid 'an install rule that is false' module-prohibited
-    ok 'with file and line' eval "jq -c '.findings[]' /run/lab/report | grep module-prohibited | grep -q '/etc/modprobe.d/lab.conf:1'"
+    ok 'with file and line' eval "picked 'finding module-prohibited' | grep -q '/etc/modprobe.d/lab.conf:1'"
     rm /etc/modprobe.d/lab.conf
     tree=/usr/lib/modules/$(uname -r)
     mv "$tree" "$tree.away"
     forbid 'the module tree is gone' module-tree-missing
     mv "$tree.away" "$tree"
     file=$(modinfo -n vfio_pci)
-    mv "$file" "$file.away"
-    depmod
+    without_in_tree "$file"
     forbid 'not in the tree' module-missing
-    mv "$file.away" "$file"
-    depmod
+    back_in_tree "$file"
     modprobe vfio-pci
     modprobe -r vfio_iommu_type1
     forbid 'type1 is gone' module-unloaded

@@ -47,13 +47,13 @@ took=$(sort -n /run/lab/stuck-took | sed -n 3p) other=$(sort -n /run/lab/other-t
 echo "# systemctl restart vfiod took $took ms with a stuck actor, that of another vfiod $other ms without one (medians of 5)"
 ok 'the new one says that it takes the write over' wait_for 60 told MESSAGE_ID="$MSG_ADOPTED"
 is 'it is the same actor' "$(pgrep vfiod-act)" "$actor"
-kill -9 "$(main_pid)"
-wait_for 60 is_active
+crash_vfiod
+wait_for 60 is_back
 sleep 3
 is 'also after a crash no second write is begun' "$(pgrep vfiod-act)" "$actor"
 echo '{' >/run/vfiod/acts/modules.json
-kill -9 "$(main_pid)"
-wait_for 60 is_active
+crash_vfiod
+wait_for 60 is_back
 sleep 3
 is 'also where its intent cannot be read' "$(pgrep vfiod-act)" "$actor"
 mark

@@ -172,9 +172,9 @@ is 'and is nobody told for it' "$(field VFIOD_BY_PID MESSAGE_ID="$MSG_DRIFTED")"
 # A crash: the trace stays, records on, and is used again.
 wait_for 60 says ready:
 inode=$(stat -c %i "$ours")
-kill -9 "$(main_pid)"
+crash_vfiod
 modprobe -r vfio_pci
-wait_for 60 is_active
+wait_for 60 is_back
 ok 'after a crash it recovers' wait_for 90 eval 'has_driver 01:00.0 vfio-pci && says ready:'
 is 'the trace is the same one' "$(stat -c %i "$ours")" "$inode"
 last_unload() { jq -r '.memory.unloads.vfio_pci.by.witnessed.comm // "nobody"' /run/vfiod/memory.json; }
@@ -195,7 +195,8 @@ systemctl daemon-reload
 for n in 1 2 3; do systemctl restart vfiod; done
 ok 'after restarts it recovers' wait_for 60 says ready:
 ok 'after restarts it records' wait_for 60 eval 'grep -q 1 "$ours/events/module/module_free/enable"'
-is 'nobody complains of processes that were left over' "$(journalctl -q --since="$restarted" _PID=1 | grep -ci left-over)" 0
+# A check that is under way may be; what removes a trace must not.
+is 'systemd finds no rmdir left over' "$(journalctl -q --since="$restarted" _PID=1 | grep -c 'left-over process .*(rmdir)')" 0
 mark
 modprobe -r vfio_pci
 ok 'after restarts a loss is told' wait_for 60 told MESSAGE_ID="$MSG_MODULE_LOST" VFIOD_MODULE=vfio_pci
