@@ -46,6 +46,8 @@ async fn an_answer_behind_more_signals_than_are_kept_comes_all_the_same() {
     let daemon = Daemon::start(&bus.address, READY).await;
     daemon.script.lock().unwrap().storm = 3000;
     assert_eq!(begin(&bus, &["wait"]).await.await.unwrap().status, 0);
+    let (sink, _following) = follow(&bus, &["monitor"]);
+    sink.until("vfiod 0").await;
 }
 
 #[tokio::test(flavor = "local")]

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
+use std::pin::pin;
 
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use serde_json::{Value as Json, json};
 use zbus::{Message, OwnedObjectPath, OwnedVariant, Variant};
 
@@ -25,30 +26,51 @@ const SHOWN: [&str; 3] = ["State", "Health", "Viable"];
 pub async fn run(setting: &Setting, out: &mut (impl Write + ?Sized)) -> Result<(), Failure> {
     let daemon = setting.sight.daemon().await?;
     let (mut signals, mut owner) = daemon.signals().await?;
-    let first = match daemon.status().await {
+    // The answer comes behind what was signalled before it; where nobody takes that, it never comes.
+    let mut before = Vec::new();
+    let first = {
+        let mut status = pin!(daemon.status());
+        loop {
+            tokio::select! {
+                biased;
+                status = &mut status => break status,
+                line = next(&mut signals, &mut owner) => before.extend(line?),
+            }
+        }
+    };
+    let first = match first {
         Ok(picture) => Line::note(format!("vfiod {}: {}", picture.version, picture.health)),
         Err(Failure::Unreachable { why, .. }) => Line::note(why),
         Err(failure) => return Err(failure),
     };
-    first.write(setting, out)?;
+    for line in std::iter::once(first).chain(before) {
+        line.write(setting, out)?;
+    }
     loop {
-        let line = tokio::select! {
-            // What it said before it went comes before its going.
-            biased;
-            signal = signals.next() => match signal {
-                Some(Ok(message)) => told(&message, now()),
-                Some(Err(_)) => None,
-                None => return Err(closed()),
-            },
-            change = owner.next() => match change {
-                Some(Ok(message)) => came_or_went(&message),
-                Some(Err(_)) => None,
-                None => return Err(closed()),
-            },
-        };
-        if let Some(line) = line {
+        if let Some(line) = next(&mut signals, &mut owner).await? {
             line.write(setting, out)?;
         }
+    }
+}
+
+/// What comes next, if it is a line.
+async fn next(
+    signals: &mut (impl Stream<Item = zbus::Result<Message>> + Unpin),
+    owner: &mut (impl Stream<Item = zbus::Result<Message>> + Unpin),
+) -> Result<Option<Line>, Failure> {
+    tokio::select! {
+        // What it said before it went comes before its going.
+        biased;
+        signal = signals.next() => match signal {
+            Some(Ok(message)) => Ok(told(&message, now())),
+            Some(Err(_)) => Ok(None),
+            None => Err(closed()),
+        },
+        change = owner.next() => match change {
+            Some(Ok(message)) => Ok(came_or_went(&message)),
+            Some(Err(_)) => Ok(None),
+            None => Err(closed()),
+        },
     }
 }
 

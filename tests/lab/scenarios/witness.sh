@@ -24,10 +24,12 @@ echo 1 >"$lab_trace/events/sched/sched_process_exit/enable"
 
 own_unit=$(sed -n 's,^0::.*/\([^/]*\.service\).*,\1,p' /proc/self/cgroup)
 expected=()
-settled() { # all is well again, and the loss was told
-    wait_for 60 eval '(( $(grep -c "\"module-lost\",\"object\":\"module\",\"name\":\"vfio_pci\"" /var/lib/vfiod/history.jsonl) >= ${#expected[@]} ))' &&
-        wait_for 60 eval 'has_driver 01:00.0 vfio-pci && module_live vfio_pci && module_live vfio_iommu_type1 && says ready:'
+settled() { # all is well again, and the loss was told; what costs no process is asked first
+    all_is_well &&
+        wait_for 60 eval '(( $(grep -c "\"module-lost\",\"object\":\"module\",\"name\":\"vfio_pci\"" /var/lib/vfiod/history.jsonl) >= ${#expected[@]} ))' &&
+        all_is_well
 }
+all_is_well() { wait_for 60 eval 'has_driver 01:00.0 vfio-pci && module_live vfio_pci && module_live vfio_iommu_type1 && says ready:'; }
 unloads() { trace_writes | grep ' module_free vfio_pci$'; }
 by_command() { # COMMAND…: a child of this script
     "$@" &
