@@ -59,7 +59,7 @@ lab_serve() { # NAME COMMAND…
     # It ends with this shell.
     setpriv --pdeathsig TERM "$@" <"$ends.ask" >"$ends.answer" 2>/dev/null &
 }
-lab_ask() { # NAME QUESTION: the answer in REPLY
+lab_ask() { # NAME QUESTION: the answer in REPLY; by one shell at a time, or each takes the other's
     local number=$SRANDOM of
     echo "$number $2" >&"${lab_asks[$1]}"
     # Whoever was killed while it asked has left its answer.

@@ -102,9 +102,10 @@ TOML
 start_vfiod
 # A check that has begun before is answered to all who ask meanwhile.
 ok 'the daemon makes its first check' vfiodctl check 01:00.0
-trace_opens -p "$(main_pid)" &
+pid=$(main_pid)
+trace_opens -p "$pid" &
 traced=$!
-ok 'it is traced' wait_for 60 is_traced "$(main_pid)"
+ok 'it is traced' wait_for 60 is_traced "$pid"
 ok 'the daemon makes a check' vfiodctl check 01:00.0
 pkill -P "$traced" strace
 wait "$traced" 2>/dev/null

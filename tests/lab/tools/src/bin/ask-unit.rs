@@ -20,13 +20,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for line in stdin().lines() {
         let line = line?;
         let (number, property) = line.split_once(' ').ok_or("NUMBER PROPERTY")?;
-        let value = match timeout(PATIENCE, ask(&mut bus, &unit, property)).await {
-            Ok(Ok(value)) => value,
-            _ => {
-                bus = None;
-                String::new()
+        let mut value = String::new();
+        // A bus that has been restarted is a new one.
+        for _ in 0..2 {
+            match timeout(PATIENCE, ask(&mut bus, &unit, property)).await {
+                Ok(Ok(said)) => {
+                    value = said;
+                    break;
+                }
+                _ => bus = None,
             }
-        };
+        }
         writeln!(stdout(), "{number} {value}")?;
     }
     Ok(())
