@@ -93,9 +93,7 @@ impl Instance {
         open(&self.root.join(&path), flags, Mode::empty())
             .map_err(|e| format!("open {path}: {e}{}", if_locked_down(&self.root)))
     }
-}
 
-impl Instance {
     /// It records on for the vfiod that comes next.
     pub fn keep(mut self) {
         self.kept = true;
@@ -160,6 +158,7 @@ fn programs() -> String {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::SystemTime;
 
     use super::*;
 
@@ -193,36 +192,31 @@ mod tests {
         // Writing the same filter again would make the kernel wait.
         let filter = root.join(&file("events/sched/sched_process_exec/filter"));
         fs::write(&filter, programs() + "\n").unwrap();
-        let again = Instance::open(&root).unwrap();
-        assert_eq!(fs::read_to_string(&filter).unwrap(), programs() + "\n");
-        again.keep();
-        instance.keep();
+        fs::File::options().write(true).open(&filter).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        let _again = Instance::open(&root).unwrap();
+        assert_eq!(fs::metadata(&filter).unwrap().modified().unwrap(), SystemTime::UNIX_EPOCH);
     }
 
     #[test]
     fn it_stays_for_a_successor_and_goes_with_an_end() {
-        let place = |root: &Root| {
-            let place = root.join(TRACE);
+        /// Whether its directory is there after that.
+        fn stays(after: fn(Instance)) -> bool {
+            let (_tree, root) = tracefs("local [boot] mono");
+            let instance = Instance::open(&root).unwrap();
             // tracefs lets a directory go that has files in it; here it has to be empty.
-            fs::remove_dir_all(&place).unwrap();
-            fs::create_dir(&place).unwrap();
-            place
-        };
-        let (_tree, root) = tracefs("local [boot] mono");
-        Instance::open(&root).unwrap().keep();
-        assert!(root.join(TRACE).exists());
-        let instance = Instance::open(&root).unwrap();
-        let gone = place(&root);
-        instance.end();
-        assert!(!gone.exists());
-        let (_tree, root) = tracefs("local [boot] mono");
-        let instance = Instance::open(&root).unwrap();
-        let gone = place(&root);
-        drop(instance);
-        assert!(!gone.exists());
-        fs::create_dir(&gone).unwrap();
-        Instance::forget(&root);
-        assert!(!gone.exists());
+            fs::remove_dir_all(root.join(TRACE)).unwrap();
+            fs::create_dir(root.join(TRACE)).unwrap();
+            after(instance);
+            root.join(TRACE).exists()
+        }
+        assert!(stays(Instance::keep));
+        assert!(!stays(Instance::end));
+        assert!(!stays(drop));
+        assert!(!stays(|instance| {
+            let root = instance.root.clone();
+            instance.keep();
+            Instance::forget(&root);
+        }));
     }
 
     #[test]
