@@ -63,6 +63,7 @@ intel | amd)
     ok 'half a group: what to declare' eval "about 04:01.0 group-shared | grep -q 'group = ..whole'"
     ok 'half a group: what to detach' eval "about 04:01.0 group-shared | grep -q 'virsh nodedev-detach pci_0000_04_02_0'"
     ok 'the boot display' eval 'codes 00:01.0 | has boot-display'
+    ok 'there are passthrough ids' grep -q '^id ' /run/lab/picked
     is 'passthrough ids are unique' "$(sed -n 's/^id .*\t//p' /run/lab/picked | sort | uniq -d)" ''
     ok 'the kind of domain is said' eval 'host_codes | has iommu-domain'
     ok 'an IOMMU in a virtual machine is told' eval 'host_codes | has iommu-emulated'

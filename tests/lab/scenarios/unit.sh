@@ -38,7 +38,8 @@ before=$(driver_of 01:00.0)
 stop_vfiod
 is 'stopping leaves the device where it is' "$(driver_of 01:00.0)" "$before"
 sleep 3
-ok 'a stopped vfiod stays stopped' eval '! is_active'
+unit ActiveState
+is 'a stopped vfiod stays stopped' "$REPLY" inactive
 vfiod run >/run/lab/terminal 2>&1 &
 ok 'on a terminal: readable lines' wait_for 60 grep -q 'started: ready: 1 ready' /run/lab/terminal
 kill $!

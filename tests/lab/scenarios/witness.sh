@@ -14,6 +14,12 @@ configure <<<"$quick"
 start_vfiod
 ok 'ready' wait_for 60 says 'ready: 1 ready'
 ok 'it has a trace of its own' wait_for 60 test -d "$ours"
+# One that cannot begin takes away what a restart has left to it; this one is read.
+echo wrong >/run/lab/wrong.toml
+vfiod run --config /run/lab/wrong.toml 2>/dev/null
+is 'another one that cannot begin ends' "$?" 78
+not_ok 'a trace that is read cannot be removed' rmdir "$ours"
+ok 'and is there still' test -d "$ours"
 is 'its buffer is small' "$(($(cat "$ours/buffer_size_kb") < 32))" 1
 ok 'it does not say that it cannot see' eval "! told MESSAGE_ID=$MSG_UNWITNESSED"
 
