@@ -1,5 +1,5 @@
 //! How long a property takes to read over the system bus, beside one of systemd-hostnamed's: what
-//! tests/lab/scenarios/bus.sh compares.
+//! tests/lab/scenarios/often.sh compares.
 //!
 //! Usage: `ask-often ROUNDS` prints, in microseconds, the median and the 99th percentile of each.
 //! `ask-often die CLIENTS` has so many clients hold vfiod back, half of them by a lease, and leave.
