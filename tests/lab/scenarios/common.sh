@@ -47,8 +47,12 @@ our_writes() { # ADDRESS: what vfiod wrote to it since trace_writes_start
 untouched() { local said; said=$(our_writes "$1"); [[ -z $said ]] || { echo "$said"; return 1; }; } # ADDRESS
 all_ours() { trace_writes | grep -E '^[0-9.]+ (vfiod|vfiod-act|vfiod-look)\['; }
 
-# FILE of a module leaves its tree and comes back, the indices with it. depmod goes through 3,000 modules for that: it does so once.
-without_in_tree() { mkdir -p "$lab_run/indices" && cp -a "${1%%/kernel/*}"/modules.* "$lab_run/indices/" && mv "$1" "$1.away" && depmod; }
+# The FILE of vfio_pci leaves its tree and comes back, the indices with it. depmod goes through 3,000 modules for that, which takes long
+# here: it did so for both when the image was made.
+without_in_tree() {
+    local tree=${1%%/kernel/*}
+    mkdir -p "$lab_run/indices" && cp -a "$tree"/modules.* "$lab_run/indices/" && mv "$1" "$1.away" && cp "$tree"/lab-without/modules.* "$tree/"
+}
 back_in_tree() { mv "$1.away" "$1" && cp "$lab_run"/indices/* "${1%%/kernel/*}/"; }
 not_ok_quiet() { ! "$@" >/dev/null 2>&1; }
 not_empty() { [[ -n $1 ]]; }

@@ -51,7 +51,8 @@ ok 'unsigned: the device is blocked' wait_for 60 told MESSAGE_ID="$MSG_BLOCKED" 
 sleep 5
 is 'unsigned: told once' "$(count MESSAGE_ID="$MSG_MODULE_BLOCKED" VFIOD_MODULE=vfio_pci)" 1
 cp /run/lab/signed "$file"
-depmod
+# As depmod leaves it, in a fraction of the time: the same text, another time.
+touch "${file%%/kernel/*}/modules.dep"
 ok 'unsigned: recovers when it is signed again' wait_for 60 says 'ready: 1 ready'
 
 # Where nobody may read a trace.
