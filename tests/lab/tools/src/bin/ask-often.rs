@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use zbus::Connection;
+use tokio::task::JoinSet;
+use zbus::{Connection, Message};
 
 /// Destination, path, interface, property.
 const ASKED: [[&str; 4]; 3] = [
@@ -47,23 +48,28 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn die(clients: usize) -> Result<(), Box<dyn Error>> {
-    let options: HashMap<&str, zbus::Variant<'_>> = HashMap::new();
-    let (name, path, interface) = ("org.vfiod1", "/org/vfiod1/manager", Some("org.vfiod1.Manager"));
-    let mut held = Vec::new();
-    for client in 0..clients {
-        let bus = Connection::system().await?;
-        let answer = if client % 2 == 0 {
-            bus.call_method(Some(name), path, interface, "Hold", &("all", "lab", "dies", 0_u64, &options)).await?
-        } else {
-            bus.call_method(Some(name), path, interface, "Inhibit", &("all", "lab", "dies", &options)).await?
-        };
-        held.push((bus, answer));
-        // Fifty at a time are there together.
-        if held.len() == 50 {
-            held.clear();
+    // Fifty at a time are there together, and leave together.
+    for first in (0..clients).step_by(50) {
+        let mut held = JoinSet::new();
+        for client in first..clients.min(first + 50) {
+            held.spawn(hold(client));
         }
+        let _: Vec<(Connection, Message)> = held.join_all().await.into_iter().collect::<zbus::Result<_>>()?;
     }
     Ok(())
+}
+
+/// Holds vfiod back as long as what is returned is there.
+async fn hold(client: usize) -> zbus::Result<(Connection, Message)> {
+    let options: HashMap<&str, zbus::Variant<'_>> = HashMap::new();
+    let (name, path, interface) = ("org.vfiod1", "/org/vfiod1/manager", Some("org.vfiod1.Manager"));
+    let bus = Connection::system().await?;
+    let answer = if client.is_multiple_of(2) {
+        bus.call_method(Some(name), path, interface, "Hold", &("all", "lab", "dies", 0_u64, &options)).await?
+    } else {
+        bus.call_method(Some(name), path, interface, "Inhibit", &("all", "lab", "dies", &options)).await?
+    };
+    Ok((bus, answer))
 }
 
 async fn read(bus: &Connection, [name, path, interface, property]: [&str; 4]) -> zbus::Result<()> {
