@@ -3,15 +3,10 @@
 # what ends with its owner.
 . /lab/common.sh
 reset_host
-device=/org/vfiod1/device/pci_0000_01_00_0
-property() { busctl get-property org.vfiod1 "$1" "org.vfiod1.$2" "$3"; } # PATH INTERFACE PROPERTY
-state() { property $device Device State; }
-in_state() { [[ $(state) == "s \"$1\"" ]]; }
+device=$(object_of 01:00.0)
 manager() { busctl --expect-reply=yes call org.vfiod1 /org/vfiod1/manager org.vfiod1.Manager "$@"; }
 as_user() { setpriv --reuid=labuser --regid=labuser --clear-groups "$@"; }
 user_manager() { as_user busctl call org.vfiod1 /org/vfiod1/manager org.vfiod1.Manager "$@"; }
-holds() { property /org/vfiod1/manager Manager Holds; }
-no_holds() { [[ $(holds) == 'a(tssstuu) 0' ]]; }
 
 configure <<'TOML'
 [repair]
@@ -26,7 +21,7 @@ start_vfiod
 ok 'ready' wait_for 60 says '2 ready'
 pass "the bus is served by $(busctl --json=short list | jq -r '.[] | select(.name == "org.freedesktop.DBus") | .process // "?"' | head -n 1), $(ps -o comm= -C dbus-daemon,dbus-broker | sort -u | tr '\n' ' ')"
 ok 'the name is owned' wait_for 60 busctl status org.vfiod1
-is 'State of a device' "$(state)" 's "ready"'
+is 'State of a device' "$(state 01:00.0)" 's "ready"'
 ok 'busctl tree shows the objects' eval 'busctl tree --list org.vfiod1 | grep -q /org/vfiod1/entry/nic0'
 ok 'busctl introspect shows documented properties' eval 'busctl introspect org.vfiod1 /org/vfiod1/manager org.vfiod1.Manager | grep -q IntervalUSec'
 
@@ -42,7 +37,7 @@ monitor=$!
 # It listens once it hears us.
 wait_for 60 eval "busctl emit /lab org.lab Here; grep -q '\"member\":\"Here\"' $signals" || fail 'the monitor hears'
 host_unload >/dev/null
-ok 'after modprobe -r it is ready again' wait_for 60 in_state ready
+ok 'after modprobe -r it is ready again' wait_for 60 in_state 01:00.0 ready
 ok 'the loss was signalled' wait_for 60 grep -q '"member":"Drifted"' $signals
 ok 'the repair was signalled' wait_for 60 grep -q '"member":"Repaired"' $signals
 ok 'State passed through drift' wait_for 60 eval "grep -E '\"State\":\{\"type\":\"s\",\"data\":\"(drifted|repairing)\"' $signals | grep -q pci_0000_01_00_0"
@@ -56,15 +51,15 @@ is '60 s at rest: no signal' "$(wc -l <$signals)" 0
 kill $monitor
 
 holder=$(hold_as_user 01:00.0 labuser)
-ok 'assigned while somebody who is not root has it open' wait_for 60 in_state assigned
+ok 'assigned while somebody who is not root has it open' wait_for 60 in_state 01:00.0 assigned
 ok 'and who' eval "property $device Device Users | grep -q python3"
 ok 'it is not released meanwhile' eval "! busctl call org.vfiod1 $device org.vfiod1.Device Release 'a{sv}' 0 2>/run/lab-error && grep -q 'in use' /run/lab-error"
 has_driver 01:00.0 vfio-pci || fail 'the device in use stays where it is'
 release "$holder"
-ok 'ready when it is closed' wait_for 60 in_state ready
+ok 'ready when it is closed' wait_for 60 in_state 01:00.0 ready
 
 # ---- who may do what -----------------------------------------------------------------------------------------------------
-ok 'an unprivileged user reads a property' as_user busctl get-property org.vfiod1 $device org.vfiod1.Device State
+ok 'an unprivileged user reads a property' as_user busctl get-property org.vfiod1 "$device" org.vfiod1.Device State
 ok 'and everything at once' as_user busctl call org.vfiod1 /org/vfiod1 org.freedesktop.DBus.ObjectManager GetManagedObjects
 ok 'and the plan' user_manager Plan 'a{sv}' 0
 for call in 'Repair asa{sv} 0 0' 'LoadModules asa{sv} 0 0' 'Pass a{sv} 0' 'ResetFailed sa{sv} all 0' 'Reload a{sv} 0' 'Unhold ta{sv} 1 0' \
@@ -72,7 +67,7 @@ for call in 'Repair asa{sv} 0 0' 'LoadModules asa{sv} 0 0' 'Pass a{sv} 0' 'Reset
     # shellcheck disable=SC2086 # words
     not_ok "an unprivileged user may not ${call%% *}" user_manager $call
 done
-not_ok 'nor release' as_user busctl call org.vfiod1 $device org.vfiod1.Device Release 'a{sv}' 0
+not_ok 'nor release' as_user busctl call org.vfiod1 "$device" org.vfiod1.Device Release 'a{sv}' 0
 ok 'and nothing is held' no_holds
 cat >/etc/polkit-1/rules.d/10-lab.rules <<'JS'
 polkit.addRule(function(action, subject) {
@@ -80,7 +75,7 @@ polkit.addRule(function(action, subject) {
 });
 JS
 ok 'a user whom polkit authorises may repair' wait_for 60 user_manager Repair 'asa{sv}' 0 0
-not_ok 'but not release' as_user busctl call org.vfiod1 $device org.vfiod1.Device Release 'a{sv}' 0
+not_ok 'but not release' as_user busctl call org.vfiod1 "$device" org.vfiod1.Device Release 'a{sv}' 0
 rm /etc/polkit-1/rules.d/10-lab.rules
 
 systemctl start polkit
@@ -89,7 +84,7 @@ ok 'root repairs while polkitd hangs' manager Repair 'asa{sv}' 0 0
 begin=$EPOCHSECONDS
 (user_manager Repair 'asa{sv}' 0 0 >/run/lab-denied 2>&1; echo "$?" >>/run/lab-denied) &
 denied=$!
-ok 'properties answer meanwhile' in_state ready
+ok 'properties answer meanwhile' in_state 01:00.0 ready
 unbind 00:03.0
 ok 'and drift is repaired' wait_for 60 has_driver 00:03.0 vfio-pci
 wait $denied
@@ -104,10 +99,10 @@ ok 'a command under a lease' wait_for 60 eval '! no_holds'
 systemctl restart vfiod
 ok 'the lease outlives a restart' wait_for 60 eval '! no_holds'
 unbind 01:00.0
-wait_for 60 in_state held
+wait_for 60 in_state 01:00.0 held
 sleep 4
-is 'while it is held nothing is written' "$(state)" 's "held"'
+is 'while it is held nothing is written' "$(state 01:00.0)" 's "held"'
 systemctl stop lab-lease
-ok 'and ends with the command' wait_for 60 in_state ready
+ok 'and ends with the command' wait_for 60 in_state 01:00.0 ready
 
 finish

@@ -2,9 +2,6 @@
 # The client that all of this is for: QEMU takes a device that check calls fine, after somebody unloaded vfio_pci and it came back.
 . /lab/common.sh
 reset_host
-device=/org/vfiod1/device/pci_0000_01_00_0
-state() { busctl get-property org.vfiod1 $device org.vfiod1.Device State; }
-in_state() { [[ $(state) == "s \"$1\"" ]]; }
 configure <<'TOML'
 [device.nic]
 address = "0000:01:00.0"
@@ -16,7 +13,7 @@ host_unload >/dev/null
 ok 'unloaded and repaired' wait_for 60 told MESSAGE_ID="$MSG_REPAIRED" VFIOD_DEVICE=0000:01:00.0
 ok 'check calls it fine' vfiodctl check 01:00.0
 vfiodctl check 01:00.0 | sed 's/^/# /'
-ok 'its state is ready' wait_for 60 in_state ready
+ok 'its state is ready' wait_for 60 in_state 01:00.0 ready
 
 # A machine in the machine: its firmware finds the device and gives its registers addresses, so they are really mapped.
 qmp=/run/lab/qmp
@@ -42,8 +39,8 @@ PY
 }
 card='.[].devices[] | .. | objects | select(.id?.vendor? == 32902 and .id?.device? == 4307)'
 ok 'its machine has the card' eval "ask query-pci | jq -e '$card'"
-ok 'the state is assigned' wait_for 60 in_state assigned
-ok 'to QEMU' eval "busctl get-property org.vfiod1 $device org.vfiod1.Device Users | grep -q qemu-system"
+ok 'the state is assigned' wait_for 60 in_state 01:00.0 assigned
+ok 'to QEMU' eval "property $(object_of 01:00.0) Device Users | grep -q qemu-system"
 ask cont >/dev/null
 mapped() { ask query-pci | jq -e "[$card | .regions[] | select(.address > 0)] | length > 0"; }
 ok "its firmware maps the card's registers" wait_for 60 mapped
@@ -53,7 +50,7 @@ ask quit >/dev/null
 wait $machine
 is 'QEMU ends well' "$?" 0
 sed 's/^/# /' /run/lab/qemu
-ok 'ready again' wait_for 60 in_state ready
+ok 'ready again' wait_for 60 in_state 01:00.0 ready
 is 'nobody was alarmed' "$(alerts)" 0
 stop_vfiod
 finish

@@ -25,6 +25,14 @@ crash_vfiod() { unit MainPID; crashed=$REPLY; ((crashed > 1)) && kill -9 "$crash
 is_back() { unit MainPID; [[ $REPLY != 0 && $REPLY != "$crashed" ]] && is_active; } # after that; systemd takes a moment to notice
 reload_vfiod() { systemctl reload vfiod; }
 
+# ---- over the bus ---------------------------------------------------------------------------------------------------------
+property() { busctl get-property org.vfiod1 "$1" "org.vfiod1.$2" "$3"; } # OBJECT INTERFACE PROPERTY
+object_of() { local device place; lab_device "$1"; echo "/org/vfiod1/device/pci_${device//[:.]/_}"; } # ADDRESS
+state() { property "$(object_of "$1")" Device State; } # ADDRESS
+in_state() { [[ $(state "$1") == "s \"$2\"" ]]; } # ADDRESS STATE
+holds() { property /org/vfiod1/manager Manager Holds; }
+no_holds() { [[ $(holds) == 'a(tssstuu) 0' ]]; }
+
 # ---- the journal ---------------------------------------------------------------------------------------------------------
 # By time, not by cursor: --after-cursor beside other matches leaves out the first entry that matches (seen, systemd 252).
 mark() { since=@$EPOCHREALTIME; } # what comes from here on counts

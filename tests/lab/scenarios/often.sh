@@ -2,11 +2,6 @@
 # Over the system bus, again and again: what a property costs, also while a write is stuck, and what a thousand clients leave that die.
 . /lab/common.sh
 reset_host
-device=/org/vfiod1/device/pci_0000_01_00_0
-property() { busctl get-property org.vfiod1 "$1" "org.vfiod1.$2" "$3"; } # PATH INTERFACE PROPERTY
-in_state() { [[ $(property $device Device State) == "s \"$1\"" ]]; }
-no_holds() { [[ $(property /org/vfiod1/manager Manager Holds) == 'a(tssstuu) 0' ]]; }
-
 configure <<'TOML'
 [repair]
 breaker = { incidents = 1000 }
@@ -37,7 +32,7 @@ ok 'a thousand clients hold, inhibit and die' /lab/with/ask-often die 1000
 ok 'nothing of it is left' wait_for 60 no_holds
 is 'no pipe is left' "$(find /run/vfiod/leases -type p | wc -l)" 0
 unbind 01:00.0
-ok 'and repairs go on' wait_for 60 in_state ready
+ok 'and repairs go on' wait_for 60 in_state 01:00.0 ready
 
 echo 'install vfio_pci sleep 600' >/etc/modprobe.d/lab-hang.conf
 configure <<'TOML'
@@ -58,6 +53,6 @@ compare 'with a stuck write'
 ok 'a call is answered meanwhile' timeout 60 vfiodctl history
 pkill -f 'sleep 600'
 rm /etc/modprobe.d/lab-hang.conf
-ok 'ready again' wait_for 60 in_state ready
+ok 'ready again' wait_for 60 in_state 01:00.0 ready
 
 finish

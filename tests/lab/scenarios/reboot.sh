@@ -2,9 +2,7 @@
 # What a person has asked for outlives restart and reboot: releases and holds with a time. Run with --reboot.
 . /lab/common.sh
 kept=/var/lib/lab-before-the-reboot
-state() { busctl get-property org.vfiod1 "/org/vfiod1/device/pci_0000_$1" org.vfiod1.Device State; } # 01_00_0
-in_state() { [[ $(state "$1") == "s \"$2\"" ]]; }
-held() { busctl get-property org.vfiod1 /org/vfiod1/manager org.vfiod1.Manager Holds | grep -q 'for the lab'; }
+held() { holds | grep -q 'for the lab'; }
 
 if [[ ! -e $kept ]]; then
     reset_host
@@ -22,11 +20,11 @@ TOML
     start_vfiod
     ok 'ready' wait_for 60 says '3 ready'
     ok 'released' vfiodctl release 01:00.0
-    is 'its state' "$(state 01_00_0)" 's "released"'
+    is 'its state' "$(state 01:00.0)" 's "released"'
     ok 'its former driver has it' has_driver 01:00.0 e1000e
     is 'nothing pins it' "$(override_of 01:00.0)" '(null)'
     systemctl restart vfiod
-    ok 'released after a restart' wait_for 60 in_state 01_00_0 released
+    ok 'released after a restart' wait_for 60 in_state 01:00.0 released
     ok 'its former driver still has it' has_driver 01:00.0 e1000e
     ok 'a hold with a time' vfiodctl hold nic1 --why 'for the lab' --for 2h
     systemctl restart vfiod
@@ -39,21 +37,21 @@ fi
 
 read -r lab_count lab_failed <$kept
 ok 'after a reboot vfiod runs' wait_for 60 is_active
-ok 'released after a reboot' wait_for 60 in_state 01_00_0 released
+ok 'released after a reboot' wait_for 60 in_state 01:00.0 released
 # vfiod is up before udev has loaded all drivers.
 ok 'its former driver has it' wait_for 60 has_driver 01:00.0 e1000e
-ok 'held after a reboot, and so not bound' wait_for 60 eval 'held && in_state 00_03_0 held'
+ok 'held after a reboot, and so not bound' wait_for 60 eval 'held && in_state 00:03.0 held'
 ok 'the held one was left alone' wait_for 60 has_driver 00:03.0 e1000e
 # Only after it has probed all its devices does a driver have its file `unbind`.
 ok 'its driver is whole' wait_for 60 test -e /sys/bus/pci/drivers/e1000e/unbind
-ok 'the others are bound again, unasked' wait_for 60 eval 'in_state 00_04_0 ready && in_state 00_04_1 ready'
+ok 'the others are bound again, unasked' wait_for 60 eval 'in_state 00:04.0 ready && in_state 00:04.1 ready'
 # What hangs in the kernel, if anything does.
 if ((lab_failed > 0)); then
     echo w >/proc/sysrq-trigger
     dmesg | tail -n 60 | sed 's/^/# /'
 fi
 ok 'the hold can be ended' eval 'vfiodctl unhold "$(vfiodctl --json status | jq -r ".holds[0].id")"'
-ok 'then it is bound' wait_for 60 in_state 00_03_0 ready
+ok 'then it is bound' wait_for 60 in_state 00:03.0 ready
 ok 'adopted' vfiodctl adopt nic0
-ok 'and ready' wait_for 60 in_state 01_00_0 ready
+ok 'and ready' wait_for 60 in_state 01:00.0 ready
 finish
