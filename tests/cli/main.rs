@@ -14,6 +14,7 @@ mod following;
 mod generated;
 mod holding;
 mod hook;
+mod machines;
 mod newer;
 mod program;
 mod reading;
