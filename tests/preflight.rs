@@ -176,7 +176,7 @@ fn what_the_log_says_of_the_denylist_counts_more_than_the_kernels_number() {
     let dsa = "0000:00:0c.0".parse().unwrap();
     assert_eq!(check(&survey).devices[&dsa].predicted.opens, None);
     let text = "8086:0b25 exists in vfio-pci device denylist, driver probing disallowed.".to_owned();
-    survey.log = Fact::Is(vec![Said { meaning: Meaning::Denylisted, device: Some(dsa), text }]);
+    survey.log = Fact::Is(vec![Said { meaning: Meaning::Denylisted, device: Some(dsa), bar: None, text }]);
     let predicted = check(&survey).devices[&dsa].predicted.clone();
     assert_eq!((predicted.opens, predicted.errno.as_deref()), (Some(false), Some("EINVAL")));
 }

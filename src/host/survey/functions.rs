@@ -8,7 +8,7 @@ use crate::host::card;
 use crate::host::dir::Dir;
 use crate::host::root::{Root, is_absent};
 use crate::model::pci::Address;
-use crate::model::preflight::survey::{Errors, Function};
+use crate::model::preflight::survey::{Errors, Function, Resource};
 use crate::model::snapshot::Fact;
 
 const DEVICES: &str = "/sys/bus/pci/devices";
@@ -95,6 +95,7 @@ fn function(root: &Root, devices: &Dir<'_>, address: Address, deferred: &Fact<Ve
         reset,
         answers: Fact::Unreadable("asleep or a virtual function, so it was not asked".to_owned()),
         bars: read::parsed(root, &path("resource"), |text| Some(bars(text))),
+        resources: read::parsed(root, &path("resource"), |text| Some(resources(text))),
         most_vfs: read::parsed(root, &path("sriov_totalvfs"), |text| text.parse().ok()),
         vfs: vfs(root, devices, address),
         errors: errors(root, address),
@@ -120,16 +121,26 @@ fn deferred(root: &Root) -> Fact<Vec<Address>> {
     read::parsed(root, "/sys/kernel/debug/devices_deferred", names)
 }
 
-/// The memory BARs in `resource`: the first six lines, each start, end and flags.
+/// The lines of `resource` that are not all zeros: start, end and flags. The BARs come first, then the
+/// ROM and the BARs of VFs; what follows is a bridge's.
+#[must_use]
+pub fn resources(text: &str) -> Vec<Resource> {
+    let resource = |(number, line): (u8, &str)| {
+        let mut numbers = line.split_whitespace().map(read::number);
+        let (start, end, flags) = (numbers.next()??, numbers.next()??, numbers.next()??);
+        (flags != 0 || end != 0).then_some(Resource { number, start, end, flags })
+    };
+    (0..=12).zip(text.lines()).filter_map(resource).collect()
+}
+
+/// The memory BARs in `resource` that have an address.
 #[must_use]
 pub fn bars(text: &str) -> Vec<(u64, u64)> {
     const MEMORY: u64 = 0x200;
-    let bar = |line: &str| {
-        let mut numbers = line.split_whitespace().map(read::number);
-        let (start, end, flags) = (numbers.next()??, numbers.next()??, numbers.next()??);
-        (flags & MEMORY != 0 && end > start).then_some((start, end))
-    };
-    text.lines().take(6).filter_map(bar).collect()
+    let memory = |resource: &Resource| resource.number < 6 && resource.flags & MEMORY != 0;
+    let there = |resource: &Resource| resource.start > 0 && resource.end > resource.start;
+    let found = resources(text).into_iter().filter(|resource| memory(resource) && there(resource));
+    found.map(|resource| (resource.start, resource.end)).collect()
 }
 
 fn vfs(root: &Root, devices: &Dir<'_>, address: Address) -> BTreeMap<u32, Address> {
@@ -149,7 +160,8 @@ fn errors(root: &Root, address: Address) -> Fact<Errors> {
     let count = |kind: &str| read::parsed(root, &format!("{DEVICES}/{address}/aer_dev_{kind}"), total);
     match (count("fatal"), count("nonfatal"), count("correctable")) {
         (Fact::Is(fatal), Fact::Is(nonfatal), Fact::Is(correctable)) => {
-            Fact::Is(Errors { fatal, nonfatal, correctable })
+            let unsupported = read::parsed(root, &format!("{DEVICES}/{address}/aer_dev_nonfatal"), unsupported);
+            Fact::Is(Errors { fatal, nonfatal, unsupported: unsupported.is().copied().unwrap_or(0), correctable })
         }
         (Fact::Unreadable(why), _, _) | (_, Fact::Unreadable(why), _) | (_, _, Fact::Unreadable(why)) => {
             Fact::Unreadable(why)
@@ -165,9 +177,25 @@ pub fn total(text: &str) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// The unsupported requests in a file of error counts.
+fn unsupported(text: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.starts_with("UnsupReq "))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bar_without_an_address_is_no_memory_that_anybody_could_hold() {
+        let text = "0x00000000c8000000 0x00000000c8ffffff 0x0000000000040200\n\
+                    0x0000000000000000 0x00000005ffffffff 0x000000002014220c\n\
+                    0x0000000000000000 0x0000000000000000 0x0000000000000000\n";
+        assert_eq!(bars(text), [(0xc800_0000, 0xc8ff_ffff)]);
+        let numbers: Vec<(u8, u64)> = resources(text).into_iter().map(|one| (one.number, one.end)).collect();
+        assert_eq!(numbers, [(0, 0xc8ff_ffff), (1, 0x5_ffff_ffff)]);
+    }
 
     #[test]
     fn memory_bars_are_told_from_ports_and_from_unused_ones() {

@@ -9,7 +9,7 @@
 //! * [`modules`]: VFIO's modules and their parameters
 //! * [`iomem`]: framebuffers; [`machine`]: the machine, its system; [`root_disk`], [`behind`]: the disks that is on
 //! * [`claims`], [`libvirt`]: other managers
-//! * [`log`], [`kmsg`]: what the kernel has said
+//! * [`log`], `log_ends`, [`kmsg`]: what the kernel has said, and what of it still stands
 
 pub mod acpi;
 pub mod behind;
@@ -23,6 +23,7 @@ pub mod ivrs;
 pub mod kmsg;
 pub mod libvirt;
 pub mod log;
+mod log_ends;
 pub mod machine;
 pub mod modules;
 pub mod read;

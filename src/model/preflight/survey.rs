@@ -37,7 +37,7 @@ pub struct Survey {
     pub log: Fact<Vec<Said>>,
     /// What the root file system's disks are behind.
     pub root_disk: RootDisk,
-    /// What the host uses functions for, of those that were looked at; none of a saved tree.
+    /// What the host uses functions for, of those of which that is listed, and of those that were looked at.
     #[serde(default)]
     pub uses: BTreeMap<Address, Uses>,
     /// `/dev/vfio/vfio`.
@@ -104,7 +104,7 @@ pub struct RootDisk {
     pub unknown: Option<String>,
 }
 
-/// What the host uses a function for, one sentence each.
+/// What the host uses a function for, one sentence each; absent where nothing is listed and nobody looked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uses {
     /// Traffic that needs it.
@@ -148,8 +148,11 @@ pub struct Function {
     /// Whether it answers: its vendor id in `config` is not all ones. Asked only while it is awake,
     /// and never of a VF, which has none there.
     pub answers: Fact<bool>,
-    /// Its memory BARs, first and last byte.
+    /// Its memory BARs that have an address, first and last byte.
     pub bars: Fact<Vec<(u64, u64)>>,
+    /// What `resource` says of its BARs and those of its VFs.
+    #[serde(default = "Fact::not_looked")]
+    pub resources: Fact<Vec<Resource>>,
     /// `sriov_totalvfs`.
     pub most_vfs: Fact<u32>,
     /// Its VFs by index.
@@ -161,6 +164,19 @@ pub struct Function {
     pub waiting: Fact<bool>,
 }
 
+/// A line of `resource` that is not all zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resource {
+    /// The kernel's number: BARs are 0 to 5, the ROM 6, the BARs of its VFs 7 to 12.
+    pub number: u8,
+    /// The first byte; 0 where it has no address.
+    pub start: u64,
+    /// The last byte.
+    pub end: u64,
+    /// `IORESOURCE_…` (`include/linux/ioport.h`).
+    pub flags: u64,
+}
+
 /// PCI Express errors that a function has reported since it appeared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Errors {
@@ -168,6 +184,9 @@ pub struct Errors {
     pub fatal: u64,
     /// A transaction is lost.
     pub nonfatal: u64,
+    /// Those of the non-fatal ones that are no more than an unsupported request (`UnsupReq`).
+    #[serde(default)]
+    pub unsupported: u64,
     /// Nothing is lost.
     pub correctable: u64,
 }
@@ -280,6 +299,9 @@ pub struct Said {
     pub meaning: Meaning,
     /// The function that it names.
     pub device: Option<Address>,
+    /// The BAR that it names, by the kernel's number (see [`Resource::number`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bar: Option<u8>,
     /// The message.
     pub text: String,
 }
@@ -298,6 +320,18 @@ pub enum Meaning {
     BarTaken,
     /// vfio-pci refused the device.
     Denylisted,
-    /// The device did not come back.
+    /// The device did not come back, and nothing later says that it has.
     Dead,
+    /// There was no room for a BAR, and nothing later says that there is.
+    BarUnassigned,
+    /// Virtual functions could not be made for want of room or of bus numbers.
+    NoVfs,
+    /// vfio-pci refused to open Intel graphics.
+    NoIgd,
+    /// A VF was not opened, for want of a VF token.
+    NoToken,
+    /// A patched kernel takes devices for kept apart.
+    AcsOverride,
+    /// The kernel does not know `pcie_acs_override`.
+    AcsUnknown,
 }
