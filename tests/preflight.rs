@@ -17,6 +17,7 @@ use vfiod::cli::check::{Shown, json, text};
 use vfiod::host::root::Root;
 use vfiod::host::survey;
 use vfiod::model::pci::Address;
+use vfiod::model::preflight::report::Role;
 use vfiod::model::preflight::survey::{Builder, Foreign, Meaning, Node, RootDisk, Said, Uses};
 use vfiod::model::preflight::{Code, Report, Severity, Survey, check};
 use vfiod::model::snapshot::{Fact, Holder};
@@ -26,7 +27,18 @@ fn here(path: &str) -> PathBuf {
 }
 
 fn surveyed(case: &Path) -> Survey {
-    let tree = written::unpack(&case.join("tree"));
+    survey_of(&case.join("tree"))
+}
+
+/// The trees of all cases, and of all machines that people have reported.
+fn everything() -> Vec<PathBuf> {
+    let machines = fs::read_dir(here("tests/machines")).unwrap().map(|entry| entry.unwrap().path());
+    let machines = machines.filter(|path| path.extension().is_some_and(|end| end == "tree"));
+    cases().into_iter().map(|case| case.join("tree")).chain(machines).collect()
+}
+
+fn survey_of(tree: &Path) -> Survey {
+    let tree = written::unpack(tree);
     survey::take(&Root::hostile(tree.path()).unwrap(), Duration::from_secs(20))
 }
 
@@ -82,9 +94,9 @@ fn a_survey_and_a_report_come_back_from_their_json_as_they_were() {
 fn each_code_is_met_by_a_case() {
     // What a saved tree cannot tell: rights of nodes and open files.
     let not_in_trees = BTreeSet::from([Code::NodePermissions, Code::InUse, Code::GroupAssigned]);
-    let met: BTreeSet<Code> = cases()
+    let met: BTreeSet<Code> = everything()
         .iter()
-        .flat_map(|case| check(&surveyed(case)).findings.into_iter().map(|finding| finding.code))
+        .flat_map(|tree| check(&survey_of(tree)).findings.into_iter().map(|finding| finding.code))
         .collect();
     let missing: Vec<Code> =
         Code::ALL.into_iter().filter(|code| !met.contains(code) && !not_in_trees.contains(code)).collect();
@@ -93,8 +105,8 @@ fn each_code_is_met_by_a_case() {
 
 #[test]
 fn a_finding_has_evidence_and_points_to_its_page_and_a_blocker_has_a_remedy() {
-    for case in cases() {
-        for finding in check(&surveyed(&case)).findings {
+    for case in everything() {
+        for finding in check(&survey_of(&case)).findings {
             let name = format!("{}: {finding:?}", case.display());
             assert!(!finding.evidence.is_empty(), "{name}");
             assert_eq!(finding.page, "vfiod-preflight(7)", "{name}");
@@ -102,6 +114,58 @@ fn a_finding_has_evidence_and_points_to_its_page_and_a_blocker_has_a_remedy() {
             assert!(!finding.blocks() || !finding.remedy.is_empty(), "{name}");
         }
     }
+}
+
+#[test]
+fn where_nobody_knows_what_comes_of_opening_a_device_the_reason_is_shown_with_it() {
+    for tree in everything() {
+        let report = check(&survey_of(&tree));
+        let endpoints = report.devices.iter().filter(|(_, verdict)| verdict.role == Role::Endpoint);
+        for (address, _) in endpoints.filter(|(_, verdict)| verdict.predicted.opens.is_none()) {
+            let shown = text(&report, &Shown { devices: [*address].into(), width: 0 });
+            let reason = |line: &str| line.starts_with("  warning ") || line.starts_with("  blocker ");
+            assert!(shown.lines().any(reason), "{}: {shown}", tree.display());
+        }
+    }
+}
+
+#[test]
+fn a_device_that_answers_is_not_dead_whatever_the_log_has() {
+    let dead = "0000:0a:00.0".parse().unwrap();
+    let mut survey = survey_of(&here("tests/machines/23-dead-says-the-log.tree"));
+    assert!(check(&survey).devices[&dead].codes.contains(&Code::Unreachable));
+    survey.functions.get_mut(&dead).unwrap().answers = Fact::Is(true);
+    let report = check(&survey);
+    // Nor is the rest of its card, as its other function was not called dead itself.
+    for function in ["0000:0a:00.0", "0000:0a:00.1"] {
+        let verdict = &report.devices[&function.parse().unwrap()];
+        assert!(verdict.assignable && !verdict.codes.contains(&Code::Unreachable), "{verdict:?}");
+    }
+}
+
+#[test]
+fn intels_graphics_are_refused_for_what_is_beside_them_and_not_for_what_is_not() {
+    let refused = |change: &dyn Fn(&mut Survey)| {
+        let mut survey = survey_of(&here("tests/machines/10-igd-without-its-host-bridge.tree"));
+        survey.log = Fact::Is(Vec::new());
+        change(&mut survey);
+        let verdict = check(&survey).devices[&"0000:00:02.0".parse().unwrap()].clone();
+        verdict.predicted.errno.filter(|_| verdict.codes.contains(&Code::IgdHostBridge))
+    };
+    let (host, gpu): (Address, Address) = ("0000:00:00.0".parse().unwrap(), "0000:00:02.0".parse().unwrap());
+    let card = |survey: &mut Survey, at: Address, class: u32, vendor: u16| {
+        let card = &mut survey.functions.get_mut(&at).unwrap().card;
+        (card.class, card.ids.vendor) = (class, vendor);
+    };
+    assert_eq!(refused(&|_| {}).as_deref(), Some("EINVAL"));
+    assert_eq!(refused(&|survey| card(survey, host, 0x06_0000, 0x8086)), None);
+    assert_eq!(refused(&|survey| card(survey, host, 0x06_0000, 0x1022)).as_deref(), Some("EINVAL"));
+    // Without any bridge there it goes on, as it does for a discrete card, a VF and another class before 6.15.
+    assert_eq!(refused(&|survey| drop(survey.functions.remove(&host))), None);
+    assert_eq!(refused(&|survey| card(survey, gpu, 0x03_8000, 0x8086)), None);
+    assert_eq!(refused(&|survey| card(survey, gpu, 0x03_0000, 0x1002)), None);
+    let pf = "0000:00:02.1".parse().unwrap();
+    assert_eq!(refused(&|survey| survey.functions.get_mut(&gpu).unwrap().card.physfn = Some(pf)), None);
 }
 
 #[test]
@@ -274,6 +338,7 @@ fn nobody_is_told_to_detach_what_the_host_lives_on_or_may_live_on() {
         let shared = report.findings.iter().filter(|finding| finding.code == Code::GroupShared);
         shared.flat_map(|finding| &finding.remedy).any(|step| step.contains(words))
     };
+    survey.uses.clear();
     survey.root_disk = RootDisk { unknown: Some("read /proc/1/mountinfo: EACCES".to_owned()), ..RootDisk::default() };
     assert_eq!(check(&survey).groups[&9].detach, [""; 0]);
     assert!(tells(&survey, "0000:02:00.0 may have the root disk") && !tells(&survey, "nodedev-detach"));

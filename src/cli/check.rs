@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::model::pci::Address;
+use crate::model::preflight::code::Code;
 use crate::model::preflight::finding::{About, Finding, Severity};
 use crate::model::preflight::report::{GroupReport, Report, Role, Verdict};
 use crate::model::printable::printable;
@@ -35,9 +36,10 @@ pub fn text(report: &Report, shown: &Shown) -> String {
     let makes: Vec<&str> = report.iommu.iter().map(|make| make.as_str()).collect();
     let iommu = if makes.is_empty() { "no IOMMU at work".to_owned() } else { makes.join(", ") };
     let _ = writeln!(out, "host: kernel {}, {iommu}", printable(&report.kernel));
+    // With single devices asked for, only what decides how these stand.
+    let unsure = devices.iter().any(|(_, verdict)| verdict.predicted.opens.is_none());
     for finding in host {
-        // With single devices asked for, only what keeps them from a guest.
-        if shown.devices.is_empty() || finding.blocks() {
+        if shown.devices.is_empty() || decides(finding, unsure) {
             tell(&mut out, finding, shown.width);
         }
     }
@@ -59,6 +61,16 @@ pub fn text(report: &Report, shown: &Shown) -> String {
     out
 }
 
+/// Whether something about the machine decides what comes of its devices: what keeps all of them from a
+/// guest, what lets them go on at a price, and, where nobody knows what comes of one (`unsure`), what
+/// could not be told.
+fn decides(finding: &Finding, unsure: bool) -> bool {
+    let at_a_price = matches!(finding.code, Code::UnsafeInterrupts | Code::Noiommu | Code::RmrrRelaxedPatch);
+    finding.blocks()
+        || at_a_price && finding.severity == Severity::Warning
+        || unsure && finding.code == Code::Unreadable
+}
+
 /// One line about the device and its verdict.
 fn heading(out: &mut String, address: Address, verdict: &Verdict) {
     let driver = verdict.driver.as_ref().map_or("no driver", |driver| driver.as_str());
@@ -69,6 +81,10 @@ fn heading(out: &mut String, address: Address, verdict: &Verdict) {
         (false, None) => "nobody knows what comes of opening it".to_owned(),
         (false, Some(true)) => "blocked (it opens, and more is needed)".to_owned(),
         (false, _) if verdict.predicted.is_busy() => "in use".to_owned(),
+        // Its group is one that VFIO has made up: it is opened, and by no virtual machine.
+        (false, _) if verdict.codes.contains(&Code::Noiommu) => {
+            "on VFIO without an IOMMU, for trusted programs only".to_owned()
+        }
         (false, _) => format!("blocked ({})", printable(&verdict.predicted.to_string())),
     };
     let _ = write!(out, "{address} [{}] {driver}, {group}", verdict.ids);

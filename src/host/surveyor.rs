@@ -14,6 +14,7 @@ use super::survey;
 use crate::model::pci::Address;
 use crate::model::preflight::grouping::detachable;
 use crate::model::preflight::survey::{Function, Survey, Uses};
+use crate::model::snapshot::Fact;
 
 /// Takes it. In a saved tree nothing blocks.
 ///
@@ -66,8 +67,19 @@ fn asked(survey: &Survey) -> BTreeSet<Address> {
 fn take_in(survey: &mut Survey, looked: Looked) {
     for (address, look) in looked.looks {
         if survey.functions.get(&address).is_some_and(|function| function.card.object == look.object) {
-            survey.uses.insert(address, Uses { network: look.network, storage: look.storage });
+            let listed = survey.uses.remove(&address).unwrap_or(Uses { network: Fact::Absent, storage: Fact::Absent });
+            let network = more(listed.network, look.network);
+            survey.uses.insert(address, Uses { network, storage: more(listed.storage, look.storage) });
         }
+    }
+}
+
+/// What a look has told, or what was listed before where it has told nothing.
+fn more(listed: Fact<Vec<String>>, looked: Fact<Vec<String>>) -> Fact<Vec<String>> {
+    match (&listed, &looked) {
+        (Fact::Is(_), Fact::Unreadable(_) | Fact::Absent) => listed,
+        (Fact::Is(listed), Fact::Is(looked)) if looked.is_empty() => Fact::Is(listed.clone()),
+        _ => looked,
     }
 }
 
@@ -90,7 +102,6 @@ mod tests {
 
     use super::*;
     use crate::host::look::look::look;
-    use crate::model::snapshot::Fact;
 
     #[test]
     fn what_could_be_detached_is_looked_at_unless_it_sleeps_or_is_another_device_by_now() {

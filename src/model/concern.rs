@@ -79,7 +79,7 @@ impl Concerns {
         self.about(address, object).iter().find(|concern| {
             concern.severity == Severity::Blocker
                 && match concern.code {
-                    Code::Unreachable | Code::Framebuffer => true,
+                    Code::Unreachable | Code::Framebuffer | Code::BarUnassigned | Code::IgdHostBridge => true,
                     Code::NodeMissing => bound,
                     _ => false,
                 }
@@ -96,8 +96,11 @@ impl Concerns {
     /// Whether any of them is a state that only another check ends.
     #[must_use]
     pub fn block(&self) -> bool {
-        let of_device =
-            |(address, device): (&Address, &OfDevice)| self.blocker(*address, device.object, true).is_some();
+        // Room for a BAR and the bridges beside graphics come with another device object, or the next boot.
+        let lasts = |concern: &&Concern| matches!(concern.code, Code::BarUnassigned | Code::IgdHostBridge);
+        let of_device = |(address, device): (&Address, &OfDevice)| {
+            self.blocker(*address, device.object, true).filter(|blocker| !lasts(blocker)).is_some()
+        };
         self.unloaded().is_some() || self.devices.iter().any(of_device)
     }
 

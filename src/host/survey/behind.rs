@@ -78,7 +78,7 @@ impl Way {
 }
 
 /// The last function in a path, and those above it in whose own domain it is (Intel VMD).
-fn functions(place: &str) -> Vec<Address> {
+pub(super) fn functions(place: &str) -> Vec<Address> {
     // Short addresses would be read as well; sysfs has none.
     let address = |step: &&str| step.parse::<Address>().ok().filter(|_| step.len() >= 12);
     let steps: Vec<&str> = place.split('/').collect();
@@ -105,7 +105,7 @@ fn is_controller(name: &str) -> bool {
 }
 
 /// Where a link leads, as a path without links: sysfs has none above a device.
-fn place(link: &str, target: &Path) -> String {
+pub(super) fn place(link: &str, target: &Path) -> String {
     let parent = link.rsplit_once('/').map_or("", |(parent, _)| parent);
     let mut steps: Vec<String> = match target.is_absolute() {
         true => Vec::new(),

@@ -8,6 +8,7 @@
 //! * [`remapping`]: IOMMUs and interrupts; [`acpi`], [`dmar`], [`ivrs`]: what the firmware reserves
 //! * [`modules`]: VFIO's modules and their parameters
 //! * [`iomem`]: framebuffers; [`machine`]: the machine, its system; [`root_disk`], [`behind`]: the disks that is on
+//! * [`needs`], [`net_files`]: what the host uses
 //! * [`claims`], [`libvirt`]: other managers
 //! * [`log`], `log_ends`, [`kmsg`]: what the kernel has said, and what of it still stands
 
@@ -26,6 +27,8 @@ pub mod log;
 mod log_ends;
 pub mod machine;
 pub mod modules;
+pub mod needs;
+pub mod net_files;
 pub mod read;
 pub mod remapping;
 pub mod root_disk;

@@ -8,7 +8,7 @@ use crate::model::snapshot::Fact;
 
 /// The tables of mounts, the first that can be read counts.
 pub(in crate::host) const MOUNTS: [&str; 2] = ["/proc/1/mountinfo", "/proc/self/mountinfo"];
-const BLOCK: &str = "/sys/class/block";
+pub(super) const BLOCK: &str = "/sys/class/block";
 /// A directory for each btrfs, with links to its devices.
 pub(in crate::host) const BTRFS: &str = "/sys/fs/btrfs";
 

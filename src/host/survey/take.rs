@@ -1,9 +1,8 @@
 //! Takes the whole survey.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{claims, functions, groups, iomem, kmsg, machine, modules, read, remapping, root_disk};
+use super::{claims, functions, groups, iomem, kmsg, machine, modules, needs, read, remapping, root_disk};
 use crate::host::module_tree::ModuleTree;
 use crate::host::proc_modules::ProcModules;
 use crate::host::root::Root;
@@ -17,6 +16,7 @@ pub fn take(root: &Root, patience: Duration) -> Survey {
     let wanted = ["virtio_iommu"].iter().filter_map(|name| name.parse().ok()).collect();
     let tree = ModuleTree::read(root, &wanted);
     let functions = functions::read(root, patience, &mut unread);
+    let uses = needs::uses(root, &functions, patience, &mut unread);
     let groups = groups::read(root, &mut unread);
     let machine = machine::read(root);
     let claims = claims::read(root, &machine, &mut unread);
@@ -30,7 +30,7 @@ pub fn take(root: &Root, patience: Duration) -> Survey {
         claims,
         log: kmsg::read(root, patience),
         root_disk: root_disk::root_disk(root),
-        uses: BTreeMap::new(),
+        uses,
         container: groups::node(root, "/dev/vfio/vfio"),
         device_nodes: groups::device_nodes(root),
         iommufd: groups::node(root, "/dev/iommu"),

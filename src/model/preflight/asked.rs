@@ -41,6 +41,12 @@ impl Survey {
         self.holders.unreadable().filter(|_| bound && !self.saved)
     }
 
+    /// Whether a function is known to answer.
+    #[must_use]
+    pub fn alive(&self, address: Address) -> bool {
+        self.functions.get(&address).is_some_and(|function| function.answers == Fact::Is(true))
+    }
+
     /// Whether devices can be opened by nodes of their own and without `vfio_iommu_type1`.
     #[must_use]
     pub fn has_iommufd(&self) -> bool {

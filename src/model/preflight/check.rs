@@ -8,7 +8,10 @@ use super::make::Make;
 use super::predict::predict;
 use super::report::{Report, Role, SCHEMA, Verdict};
 use super::survey::{Function, Survey};
-use super::{display, grouping, hardware, interrupts, modules, nodes, others, passthrough, remapping, reserved, sriov};
+use super::{
+    acs, bars, display, grouping, hardware, igd, interrupts, modules, nodes, others, passthrough, remapping, reserved,
+    sriov, token, uses,
+};
 use crate::model::pci::Address;
 
 /// Checks every function, declared or not.
@@ -19,9 +22,14 @@ pub fn check(survey: &Survey) -> Report {
         reserved::findings(survey),
         interrupts::findings(survey),
         grouping::findings(survey),
+        acs::findings(survey),
         hardware::findings(survey),
+        bars::findings(survey),
+        igd::findings(survey),
         display::findings(survey),
+        uses::findings(survey),
         sriov::findings(survey),
+        token::findings(survey),
         modules::findings(survey),
         nodes::findings(survey),
         others::findings(survey),

@@ -36,6 +36,8 @@ pub enum Code {
     Noiommu,
     /// Another member of the device's group is on a host driver: the group is not given away.
     GroupShared,
+    /// The kernel takes devices for kept apart because it was told to.
+    AcsOverride,
     /// Another member of the device's group is in use by a virtual machine.
     GroupAssigned,
     /// A process has the device's group open.
@@ -50,6 +52,10 @@ pub enum Code {
     SriovPfWithVfs,
     /// The device cannot be passed through, and a virtual function of it could.
     SriovAlternative,
+    /// There is no room for virtual functions: making them fails.
+    SriovNoRoom,
+    /// The virtual functions' physical one is on VFIO, too: opening one needs a token.
+    VfToken,
     /// The kernel knows no way to reset the device.
     NoReset,
     /// The device does not answer.
@@ -59,8 +65,16 @@ pub enum Code {
     D3cold,
     /// A boot framebuffer holds a BAR of the device.
     Framebuffer,
+    /// The kernel has found no room for a BAR of the device.
+    BarUnassigned,
+    /// vfio-pci does not find what it wants beside Intel's graphics.
+    IgdHostBridge,
     /// The console is on the device.
     BootDisplay,
+    /// The host has disks in use that are on the device.
+    MountedDisk,
+    /// The host's traffic needs the device.
+    CarriesRoute,
     /// This kernel has a better VFIO driver for the device than vfio-pci.
     VariantDriver,
     /// The device has reported PCI Express errors.
@@ -98,7 +112,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order of the manual page.
-    pub const ALL: [Code; 41] = [
+    pub const ALL: [Code; 48] = [
         Code::IommuOff,
         Code::IommuEmulated,
         Code::IommuDriverMissing,
@@ -113,6 +127,7 @@ impl Code {
         Code::UnsafeInterrupts,
         Code::Noiommu,
         Code::GroupShared,
+        Code::AcsOverride,
         Code::GroupAssigned,
         Code::InUse,
         Code::FunctionsSplit,
@@ -120,11 +135,17 @@ impl Code {
         Code::Bridge,
         Code::SriovPfWithVfs,
         Code::SriovAlternative,
+        Code::SriovNoRoom,
+        Code::VfToken,
         Code::NoReset,
         Code::Unreachable,
         Code::D3cold,
         Code::Framebuffer,
+        Code::BarUnassigned,
+        Code::IgdHostBridge,
         Code::BootDisplay,
+        Code::MountedDisk,
+        Code::CarriesRoute,
         Code::VariantDriver,
         Code::AerErrors,
         Code::ModuleProhibited,
@@ -160,6 +181,7 @@ impl Code {
             Code::UnsafeInterrupts => "unsafe-interrupts",
             Code::Noiommu => "noiommu",
             Code::GroupShared => "group-shared",
+            Code::AcsOverride => "acs-override",
             Code::GroupAssigned => "group-assigned",
             Code::InUse => "in-use",
             Code::FunctionsSplit => "functions-split",
@@ -167,11 +189,17 @@ impl Code {
             Code::Bridge => "bridge",
             Code::SriovPfWithVfs => "sriov-pf-with-vfs",
             Code::SriovAlternative => "sriov-alternative",
+            Code::SriovNoRoom => "sriov-no-room",
+            Code::VfToken => "vf-token",
             Code::NoReset => "no-reset",
             Code::Unreachable => "unreachable",
             Code::D3cold => "d3cold",
             Code::Framebuffer => "framebuffer",
+            Code::BarUnassigned => "bar-unassigned",
+            Code::IgdHostBridge => "igd-host-bridge",
             Code::BootDisplay => "boot-display",
+            Code::MountedDisk => "mounted-disk",
+            Code::CarriesRoute => "carries-route",
             Code::VariantDriver => "variant-driver",
             Code::AerErrors => "aer-errors",
             Code::ModuleProhibited => "module-prohibited",

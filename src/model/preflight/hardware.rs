@@ -6,7 +6,7 @@ use super::finding::{About, Evidence, Finding, Severity};
 use super::grouping::{in_the_way, name};
 use super::needed::{Need, needed};
 use super::report::Role;
-use super::survey::{Function, Meaning, Survey};
+use super::survey::{Function, Meaning, Said, Survey};
 use crate::model::pci::{Address, Ids};
 use crate::model::snapshot::Fact;
 use crate::model::variant;
@@ -73,14 +73,13 @@ pub fn findings(survey: &Survey) -> Vec<Finding> {
 
 fn of_one(survey: &Survey, address: Address, function: &Function) -> Vec<Finding> {
     let about = About::Device(address);
-    let path = |name: &str| format!("/sys/bus/pci/devices/{address}/{name}");
     let mut found = Vec::new();
     if function.card.bridge {
         let why =
             "It is a bridge: vfio-pci takes no bridges, and what is behind one is passed through device by device.";
         found.push(
             Finding::new(Severity::Note, about, Code::Bridge, why)
-                .because(path("class"), format!("0x{:06x}", function.card.class)),
+                .because(format!("/sys/bus/pci/devices/{address}/class"), format!("0x{:06x}", function.card.class)),
         );
         return found;
     }
@@ -94,39 +93,7 @@ fn of_one(survey: &Survey, address: Address, function: &Function) -> Vec<Finding
     if let Fact::Unreadable(why) = &function.driver {
         found.push(unread(about, "which driver it is on", why));
     }
-    if function.answers == Fact::Is(false) {
-        let why = "It does not answer: its configuration space reads as all ones, as that of a card that has hung or been unplugged.";
-        found.push(
-            Finding::new(Severity::Blocker, about, Code::Unreachable, why)
-                .because(path("config"), "ff ff ff ff")
-                .by(dead(survey, address))
-                .step("Switch the machine off and on again: a warm reboot does not always bring such a card back.")
-                .step("If it was lost when a guest ended, look for a vendor's reset (vendor-reset for AMD GPUs) and for newer firmware of the card."),
-        );
-    } else if function.power.is().is_some_and(|state| state == "D3cold") {
-        let dead = dead(survey, address);
-        let (severity, why) = match dead {
-            Some(_) => (
-                Severity::Warning,
-                "It is switched off (D3cold), and it did not come back from there once: then it fails in the guest.",
-            ),
-            None if survey.on_vfio(function) => (
-                Severity::Note,
-                "It is switched off (D3cold) until somebody opens it: vfio-pci does that to idle devices.",
-            ),
-            None => (Severity::Note, "It is switched off (D3cold) until a driver wakes it, as idle devices are."),
-        };
-        found.push(
-            Finding::new(severity, about, Code::D3cold, why)
-                .because(path("power_state"), "D3cold")
-                .by(dead)
-                .step(format!(
-                    "If it does not come back: `echo 0 >{}`, in a udev rule for every boot.",
-                    path("d3cold_allowed")
-                ))
-                .step("For all idle VFIO devices: `options vfio-pci disable_idle_d3=1` in modprobe.d."),
-        );
-    }
+    found.extend(asleep_or_dead(survey, address, function));
     if function.reset.is_absent() && function.answers != Fact::Is(false) {
         found.push(no_reset(survey, address, function));
     }
@@ -197,9 +164,100 @@ fn no_reset(survey: &Survey, address: Address, function: &Function) -> Finding {
         .step("Look for a vendor's reset module (vendor-reset for AMD GPUs) or a quirk in a newer kernel.")
 }
 
-fn dead(survey: &Survey, address: Address) -> Option<Evidence> {
-    let mut said = survey.said(Meaning::Dead).filter(|said| said.device == Some(address));
-    said.next().map(|said| Evidence::new("the kernel's log", said.text.clone()))
+/// Whether it answers, and whether it will.
+fn asleep_or_dead(survey: &Survey, address: Address, function: &Function) -> Option<Finding> {
+    let about = About::Device(address);
+    let path = |name: &str| format!("/sys/bus/pci/devices/{address}/{name}");
+    let power = function.power.is().map_or("", String::as_str);
+    let said = dead(survey, address, function);
+    let dead = said.map(|said| Evidence::new("the kernel's log", said.text.clone()));
+    if function.answers == Fact::Is(false) {
+        let why = "It does not answer: its configuration space reads as all ones, as that of a card that has hung or been unplugged.";
+        return Some(
+            Finding::new(Severity::Blocker, about, Code::Unreachable, why)
+                .because(path("config"), "ff ff ff ff")
+                .by(dead)
+                .steps(to_revive(function)),
+        );
+    }
+    if power != "D3cold" {
+        let why = match said?.device == Some(address) {
+            true => {
+                "The kernel's log has it that it did not answer, and nothing later that it came back: opening it fails, or fails in the guest, whatever `power_state` says."
+            }
+            false => {
+                "The kernel's log has it that the card that it is a part of, or the port above it, did not answer, and nothing later that it came back: opening it fails, or fails in the guest, whatever `power_state` says."
+            }
+        };
+        let finding = Finding::new(Severity::Warning, about, Code::Unreachable, why).by(dead);
+        let shown = (!power.is_empty()).then(|| Evidence::new(path("power_state"), power));
+        return Some(finding.by(shown).steps(to_revive(function)));
+    }
+    let (severity, why) = match dead {
+        Some(_) => (
+            Severity::Warning,
+            "It is switched off (D3cold), and it did not come back from there once: then it fails in the guest.",
+        ),
+        None if survey.on_vfio(function) => {
+            (Severity::Note, "It is switched off (D3cold) until somebody opens it: vfio-pci does that to idle devices.")
+        }
+        None => (Severity::Note, "It is switched off (D3cold) until a driver wakes it, as idle devices are."),
+    };
+    Some(
+        Finding::new(severity, about, Code::D3cold, why)
+            .because(path("power_state"), "D3cold")
+            .by(dead)
+            .step(format!(
+                "If it does not come back: `echo 0 >{}`, in a udev rule for every boot.",
+                path("d3cold_allowed")
+            ))
+            .step("For all idle VFIO devices: `options vfio-pci disable_idle_d3=1` in modprobe.d."),
+    )
+}
+
+/// What brings a dead card back.
+fn to_revive(function: &Function) -> [String; 2] {
+    let reset = match function.card.ids.vendor {
+        0x1002 => {
+            "If it was lost when a guest ended, look for a vendor's reset (vendor-reset) and for newer firmware of the card."
+        }
+        _ => {
+            "If it was lost when a guest ended, look for newer firmware of the card, and end guests by shutting them down."
+        }
+    };
+    let off = "Switch the machine off and on again: a warm reboot does not always bring such a card back.";
+    [off.to_owned(), reset.to_owned()]
+}
+
+/// What the log has said of a whole card, or of the port above it.
+const WHOLE: [&str; 6] = ["bus reset", "D3cold", "inaccessible", "not accessible", "off the bus", "currently in D3"];
+
+/// That the log calls a device dead, where nothing says that it is alive: the device itself, the card it
+/// is on, the one that it is a VF of, or the port above it, which got no link.
+#[must_use]
+pub fn dead<'s>(survey: &'s Survey, address: Address, function: &Function) -> Option<&'s Said> {
+    if function.answers == Fact::Is(true) {
+        return None;
+    }
+    let card = function.card.physfn.map_or(address, |pf| pf);
+    let names = |said: &&Said| {
+        let Some(of) = said.device else { return false };
+        // What the chipset has put into one slot of the root bus hangs together by nothing else.
+        let one_card = !function.card.path.hops.is_empty() && of.slot() == card.slot();
+        let whole = || WHOLE.iter().any(|mark| said.text.contains(mark)) && !survey.alive(of);
+        let port = || said.text.contains("Data Link Layer") && of != address && above(survey, of, function);
+        of == address || one_card && whole() || port()
+    };
+    survey.said(Meaning::Dead).find(names)
+}
+
+/// Whether a bridge is above a function.
+fn above(survey: &Survey, bridge: Address, function: &Function) -> bool {
+    let below = &function.card.path;
+    survey.functions.get(&bridge).is_some_and(|bridge| {
+        let path = &bridge.card.path;
+        bridge.card.bridge && path.root == below.root && below.hops.starts_with(&path.hops)
+    })
 }
 
 fn denylisted(survey: &Survey, address: Address, function: &Function) -> Option<Finding> {
@@ -234,10 +292,21 @@ fn denylisted(survey: &Survey, address: Address, function: &Function) -> Option<
     )
 }
 
+/// So many unsupported requests are no probing any more.
+const MANY_REQUESTS: u64 = 10;
+
 fn errors(address: Address, function: &Function) -> Option<Finding> {
     let errors = function.errors.is()?;
     let about = About::Device(address);
     let file = |kind: &str| format!("/sys/bus/pci/devices/{address}/aer_dev_{kind}");
+    // Each card is asked for what it may not have when it is probed, and answers so.
+    if errors.fatal == 0 && (1..MANY_REQUESTS).contains(&errors.nonfatal) && errors.nonfatal == errors.unsupported {
+        let why = "It has called requests unsupported, as many cards do that are asked for what they do not have when they are probed: nothing is lost.";
+        return Some(
+            Finding::new(Severity::Note, about, Code::AerErrors, why)
+                .because(file("nonfatal"), format!("UnsupReq {}", errors.unsupported)),
+        );
+    }
     if errors.fatal > 0 || errors.nonfatal > 0 {
         let why = "It has reported errors that lose data: in a guest they end in a dead device or a stopped machine.";
         return Some(

@@ -4,7 +4,7 @@ use super::check::unread;
 use super::code::Code;
 use super::finding::{About, Evidence, Finding, Severity};
 use super::make::Make;
-use super::survey::{Meaning, Survey};
+use super::survey::{Group, Meaning, Survey};
 use crate::model::snapshot::Fact;
 
 const ALLOW: &str = "allow_unsafe_interrupts";
@@ -18,6 +18,9 @@ pub fn findings(survey: &Survey) -> Vec<Finding> {
         Fact::Is(false) if survey.has_iommu() && !allowed => found.push(missing(survey)),
         Fact::Unreadable(why) if survey.has_iommu() && !allowed => {
             found.push(unread(About::Host, "whether interrupts are remapped", why));
+        }
+        Fact::Absent if survey.has_iommu() && !allowed => {
+            found.push(unread(About::Host, "whether interrupts are remapped", "/proc/interrupts: not there"));
         }
         _ => {}
     }
@@ -43,7 +46,18 @@ pub fn findings(survey: &Survey) -> Vec<Finding> {
                 .step("vfiod never sets it."),
         );
     }
+    found.extend(survey.groups.iter().filter(|(_, group)| group.noiommu).map(uncontained));
     found
+}
+
+/// A group of VFIO's mode without an IOMMU.
+fn uncontained((number, group): (&u32, &Group)) -> Finding {
+    let why = "It is on VFIO without an IOMMU: nothing contains its DMA, so whoever has it can read and write all memory. Programs such as DPDK take it so; virtual machines do not, since QEMU wants an IOMMU.";
+    Finding::new(Severity::Warning, About::Group(*number), Code::Noiommu, why)
+        .because(format!("/sys/kernel/iommu_groups/{number}/name"), "vfio-noiommu")
+        .because("its node", group.path.as_str())
+        .step("Give it to a program that is trusted as root is, and to nobody else.")
+        .step("To pass it to a virtual machine, give this machine an IOMMU first (see iommu-off).")
 }
 
 fn missing(survey: &Survey) -> Finding {

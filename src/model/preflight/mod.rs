@@ -8,22 +8,27 @@
 //! * [`report`]: what [`check()`] makes of a survey; [`predict`]: what opening a device would come to
 //! * the findings, one file a family: [`remapping`] (whether there is an IOMMU), [`reserved`]
 //!   (1:1 regions), [`interrupts`], [`grouping`], [`hardware`], [`display`], [`sriov`], [`modules`],
-//!   [`nodes`], [`others`] (other managers)
+//!   [`nodes`], [`others`] (other managers), [`bars`] without an address, [`token`]s of VFs, [`igd`] (Intel's
+//!   graphics), [`acs`] overrides, [`uses`] of the host
 //! * [`make`] of an IOMMU, [`release`] of a kernel: what their names tell
-//! * [`needed`]: what the host lives on
+//! * [`needed`]: what the host lives on; [`cmdline`]: the kernel's options
 //! * [`passthrough`]: names for devices that are unique over the host
 //! * [`blockers`]: the part that a pass of the daemon needs
 
+pub mod acs;
 pub mod asked;
+pub mod bars;
 pub mod blockers;
 pub mod check;
 pub mod claim;
+pub mod cmdline;
 pub mod code;
 pub mod display;
 pub mod finding;
 pub mod firmware;
 pub mod grouping;
 pub mod hardware;
+pub mod igd;
 pub mod interrupts;
 pub mod make;
 pub mod modules;
@@ -38,6 +43,8 @@ pub mod report;
 pub mod reserved;
 pub mod sriov;
 pub mod survey;
+pub mod token;
+pub mod uses;
 
 pub use check::check;
 pub use code::Code;

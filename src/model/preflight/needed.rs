@@ -22,14 +22,19 @@ pub enum Need {
 /// Whether the host lives on a function, as far as a survey tells.
 #[must_use]
 pub fn needed(survey: &Survey, address: Address, function: &Function) -> Option<Need> {
-    let root_disk = &survey.root_disk;
-    if root_disk.behind.iter().any(|disk| *disk == address || leads_to(survey, function, *disk)) {
+    if root_disk(survey, address, function) {
         return Some(Need::RootDisk);
     }
-    let perhaps = root_disk.unknown.is_some() && function.card.class >> 16 == STORAGE;
+    let perhaps = survey.root_disk.unknown.is_some() && function.card.class >> 16 == STORAGE;
     used(survey, address)
         .or(perhaps.then_some(Need::PerhapsRootDisk))
         .or(function.card.boot_vga.then_some(Need::Console))
+}
+
+/// Whether the root disk is on a function or behind it.
+#[must_use]
+pub fn root_disk(survey: &Survey, address: Address, function: &Function) -> bool {
+    survey.root_disk.behind.iter().any(|disk| *disk == address || leads_to(survey, function, *disk))
 }
 
 fn used(survey: &Survey, address: Address) -> Option<Need> {
@@ -62,6 +67,12 @@ pub struct Doubt<'s> {
 #[must_use]
 pub fn doubt<'s>(survey: &'s Survey, address: Address, function: &Function) -> Option<Doubt<'s>> {
     let found = match survey.uses.get(&address) {
+        // Listed is what is in use; what is not listed nobody has looked at.
+        Some(uses) if uses.network.is_absent() || uses.storage.is_absent() => {
+            let class = function.card.class >> 16;
+            let of = |class_of: u32, fact: &Fact<Vec<String>>| class == class_of && fact.is_absent();
+            Doubt { traffic: of(NETWORK, &uses.network), disks: of(STORAGE, &uses.storage), why: None }
+        }
         Some(uses) => {
             let (traffic, disks) = (uses.network.unreadable(), uses.storage.unreadable());
             Doubt { traffic: traffic.is_some(), disks: disks.is_some(), why: traffic.or(disks) }

@@ -1,14 +1,15 @@
 //! What the kernel will do when a function is bound to its VFIO driver and opened.
 //!
 //! The order is the kernel's own: the driver, `probe`, the group's node, the group's members and what
-//! must stay mapped for them, then the container's IOMMU, and only after that interrupt remapping.
+//! must stay mapped for them, then the container's IOMMU, only after that interrupt remapping, and last
+//! the device itself.
 
 use super::grouping::in_the_way;
-use super::hardware::{Denied, denied};
-use super::remapping;
+use super::hardware::{Denied, dead, denied};
 use super::report::{Predicted, Role, Stage};
 use super::reserved::{self, Refusal};
 use super::survey::{Function, Node, Survey};
+use super::{bars, igd, remapping};
 use crate::model::module::ModuleState;
 use crate::model::pci::Address;
 use crate::model::snapshot::Fact;
@@ -118,10 +119,25 @@ fn opening(survey: &Survey, address: Address, function: &Function) -> Option<Pre
         Some(state) if state.is_terminal() => return Some(Predicted::fails(Stage::Iommu, Some("ENODEV"))),
         _ => {}
     }
-    match survey.iommu.remapping {
+    let refused = match survey.iommu.remapping {
         _ if survey.goes_without_remapping() => None,
         Fact::Is(true) => None,
         Fact::Is(false) => Some(Predicted::fails(Stage::Iommu, Some("EPERM"))),
         Fact::Absent | Fact::Unreadable(_) => Some(Predicted::unknown()),
+    };
+    refused.or_else(|| device(survey, address, function))
+}
+
+/// What fails when the device itself is opened: it is enabled, and what belongs to it looked for.
+fn device(survey: &Survey, address: Address, function: &Function) -> Option<Predicted> {
+    if bars::keep_it_shut(survey, address, function) {
+        return Some(Predicted::fails(Stage::Device, Some("EINVAL")));
     }
+    if let Some(refused) = igd::refused(survey, address, function) {
+        return Some(match refused.errno {
+            Some(errno) => Predicted::fails(Stage::Device, Some(errno)),
+            None => Predicted::unknown(),
+        });
+    }
+    dead(survey, address, function).map(|_| Predicted::unknown())
 }

@@ -63,6 +63,10 @@ fn is_switched_on(survey: &Survey) -> bool {
     intel_option(survey, "on").is_some()
 }
 
+/// What follows from there being no IOMMU, and what where VFIO goes without one.
+const NONE: &str = "no device has a group, and vfio-pci takes none.";
+const UNCONTAINED: &str = "VFIO has devices in its mode without one (noiommu), where nothing contains their DMA, and no virtual machine takes them.";
+
 fn off(survey: &Survey) -> Finding {
     let options = options(survey);
     let said_off = options
@@ -89,6 +93,11 @@ fn off(survey: &Survey) -> Finding {
             Fact::Unreadable(why) => format!("not readable: {why}"),
         };
         Evidence::new(format!("/sys/firmware/acpi/tables/{name}"), value)
+    };
+    let why = match survey.groups.values().any(|group| group.noiommu) {
+        // What is on vfio-pci is on it all the same.
+        true => why.replace(NONE, UNCONTAINED),
+        false => why.to_owned(),
     };
     let finding = Finding::new(Severity::Blocker, About::Host, Code::IommuOff, why)
         .because("/sys/class/iommu", "empty")
@@ -265,7 +274,8 @@ fn emulated(survey: &Survey) -> Option<Finding> {
 /// Which kinds of domain the groups have: none of them is in the way.
 fn domains(survey: &Survey) -> Option<Finding> {
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-    for kind in survey.groups.values().filter_map(|group| group.kind.is()) {
+    // Those that VFIO has made up without an IOMMU have none.
+    for kind in survey.groups.values().filter(|group| !group.noiommu).filter_map(|group| group.kind.is()) {
         *kinds.entry(kind).or_default() += 1;
     }
     if kinds.is_empty() {

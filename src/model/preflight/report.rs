@@ -154,6 +154,8 @@ pub enum Stage {
     Group,
     /// The container gets its IOMMU (`VFIO_SET_IOMMU`).
     Iommu,
+    /// The device itself is opened (`VFIO_GROUP_GET_DEVICE_FD`, `VFIO_DEVICE_BIND_IOMMUFD`).
+    Device,
     /// A word that this version does not know, of a newer one's; vfiod itself never says it.
     #[serde(other)]
     Unknown,
@@ -169,6 +171,7 @@ impl Stage {
             Stage::Open => "open",
             Stage::Group => "group",
             Stage::Iommu => "iommu",
+            Stage::Device => "device",
             Stage::Unknown => "unknown",
         }
     }

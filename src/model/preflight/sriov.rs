@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use super::bars;
 use super::code::Code;
-use super::finding::{About, Finding, Severity};
+use super::finding::{About, Evidence, Finding, Severity};
 use super::grouping::in_the_way;
 use super::needed::{Need, doubt, needed};
 use super::reserved::{Refusal, firmware_ranges, insists, refusal, scopes_of, tables_are_whole};
-use super::survey::{Function, Group, Region, Survey};
+use super::survey::{Function, Group, Meaning, Region, Survey};
 use crate::model::pci::Address;
 
 /// All findings about SR-IOV.
@@ -19,11 +20,46 @@ pub fn findings(survey: &Survey) -> Vec<Finding> {
         if !function.vfs.is_empty() && !survey.on_vfio(function) {
             found.push(with_vfs(survey, *address, function));
         }
-        if let Some(trouble) = trouble(survey, *address, function, &wide) {
+        let no_room = no_room(survey, *address, function);
+        let makes_none = no_room.is_some();
+        found.extend(no_room);
+        if let Some(trouble) = trouble(survey, *address, function, &wide).filter(|_| !makes_none) {
             found.extend(alternative(survey, *address, function, trouble));
         }
     }
     found
+}
+
+/// That a function cannot have VFs: their BARs have no address, or the kernel has said so when it was
+/// asked for some. Where there are some, there was room for those.
+fn no_room(survey: &Survey, address: Address, function: &Function) -> Option<Finding> {
+    let able = function.most_vfs.is().is_some_and(|most| *most > 0) && function.card.physfn.is_none();
+    if !able || !function.vfs.is_empty() {
+        return None;
+    }
+    let bars = bars::of_vfs(survey, address, function);
+    let said = survey.said(Meaning::NoVfs).find(|said| said.device == Some(address));
+    if bars.is_empty() && said.is_none() {
+        return None;
+    }
+    let log = said.map(|said| Evidence::new("the kernel's log", said.text.clone()));
+    let numbers = said.is_some_and(|said| said.text.contains("out of range"));
+    let about = About::Device(address);
+    let finding = |why: &str| Finding::new(Severity::Note, about, Code::SriovNoRoom, why);
+    if bars.is_empty() && numbers {
+        let why =
+            "It gets no virtual functions as things are: there are no bus numbers for them below its bridge (ENOMEM).";
+        return Some(
+            finding(why)
+                .by(log)
+                .step("Switch ARI and SR-IOV on in the firmware setup, or ask for fewer of them.")
+                .step("Or let the kernel number the buses anew: add `pci=assign-busses` to the kernel command line and boot again."),
+        );
+    }
+    let why = "It gets no virtual functions as things are: there is no room for their memory, so making them fails with ENOMEM.";
+    let steps = bars::room(&survey.machine, &bars);
+    let shown = bars.into_iter().map(bars::Unplaced::into_evidence);
+    Some(finding(why).by(shown).by(log).step("Switch SR-IOV on in the firmware setup, where it is off.").steps(steps))
 }
 
 fn with_vfs(survey: &Survey, address: Address, function: &Function) -> Finding {
