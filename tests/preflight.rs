@@ -10,6 +10,7 @@ mod written;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use similar::TextDiff;
@@ -30,11 +31,15 @@ fn surveyed(case: &Path) -> Survey {
     survey_of(&case.join("tree"))
 }
 
-/// The trees of all cases, and of all machines that people have reported.
-fn everything() -> Vec<PathBuf> {
-    let machines = fs::read_dir(here("tests/machines")).unwrap().map(|entry| entry.unwrap().path());
-    let machines = machines.filter(|path| path.extension().is_some_and(|end| end == "tree"));
-    cases().into_iter().map(|case| case.join("tree")).chain(machines).collect()
+/// The trees of all cases, and of all machines that people have reported, surveyed once.
+fn everything() -> &'static [(PathBuf, Survey)] {
+    static SURVEYED: OnceLock<Vec<(PathBuf, Survey)>> = OnceLock::new();
+    SURVEYED.get_or_init(|| {
+        let machines = fs::read_dir(here("tests/machines")).unwrap().map(|entry| entry.unwrap().path());
+        let machines = machines.filter(|path| path.extension().is_some_and(|end| end == "tree"));
+        let trees = cases().into_iter().map(|case| case.join("tree")).chain(machines);
+        trees.map(|tree| (tree.clone(), survey_of(&tree))).collect()
+    })
 }
 
 fn survey_of(tree: &Path) -> Survey {
@@ -96,7 +101,7 @@ fn each_code_is_met_by_a_case() {
     let not_in_trees = BTreeSet::from([Code::NodePermissions, Code::InUse, Code::GroupAssigned]);
     let met: BTreeSet<Code> = everything()
         .iter()
-        .flat_map(|tree| check(&survey_of(tree)).findings.into_iter().map(|finding| finding.code))
+        .flat_map(|(_, survey)| check(survey).findings.into_iter().map(|finding| finding.code))
         .collect();
     let missing: Vec<Code> =
         Code::ALL.into_iter().filter(|code| !met.contains(code) && !not_in_trees.contains(code)).collect();
@@ -105,8 +110,8 @@ fn each_code_is_met_by_a_case() {
 
 #[test]
 fn a_finding_has_evidence_and_points_to_its_page_and_a_blocker_has_a_remedy() {
-    for case in everything() {
-        for finding in check(&survey_of(&case)).findings {
+    for (case, survey) in everything() {
+        for finding in check(survey).findings {
             let name = format!("{}: {finding:?}", case.display());
             assert!(!finding.evidence.is_empty(), "{name}");
             assert_eq!(finding.page, "vfiod-preflight(7)", "{name}");
@@ -118,8 +123,8 @@ fn a_finding_has_evidence_and_points_to_its_page_and_a_blocker_has_a_remedy() {
 
 #[test]
 fn where_nobody_knows_what_comes_of_opening_a_device_the_reason_is_shown_with_it() {
-    for tree in everything() {
-        let report = check(&survey_of(&tree));
+    for (tree, survey) in everything() {
+        let report = check(survey);
         let endpoints = report.devices.iter().filter(|(_, verdict)| verdict.role == Role::Endpoint);
         for (address, _) in endpoints.filter(|(_, verdict)| verdict.predicted.opens.is_none()) {
             let shown = text(&report, &Shown { devices: [*address].into(), width: 0 });
