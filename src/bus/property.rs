@@ -80,6 +80,7 @@ fn manager(picture: &Picture, counters: Counters) -> Vec<Property<'_>> {
         value("Holds", holds),
         value("Iommu", std::collections::BTreeMap::from(iommu)),
         value("Findings", findings(&picture.findings)),
+        value("StateTrouble", picture.state_trouble.as_str()),
     ]
 }
 

@@ -77,6 +77,14 @@ impl Daemon {
         serde_json::from_str(&text).map_err(|error| unreadable("status", &error, &text))
     }
 
+    /// What to say of something that was just done and is to outlive a reboot, where it does not.
+    pub async fn until_when(&self) -> Vec<String> {
+        // It is done, whether or not more can be learnt of it.
+        let trouble = self.status().await.map(|picture| picture.state_trouble).unwrap_or_default();
+        let note = Some(format!("this lasts until the next boot only: {trouble}")).filter(|_| !trouble.is_empty());
+        note.into_iter().collect()
+    }
+
     /// The same as the daemon writes it, with what this version may not know.
     ///
     /// # Errors

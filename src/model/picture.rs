@@ -53,6 +53,10 @@ pub struct Picture {
     /// What the last check found about the whole machine, but for notes; the worst first.
     #[serde(default)]
     pub findings: Vec<Concern>,
+    /// Why releases, holds and what else is to last are not on disk, or for this boot only; empty: they
+    /// are.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub state_trouble: String,
     /// Holds and inhibitors in force, by id.
     pub holds: Vec<HoldView>,
     /// The entries of the configuration, by name.

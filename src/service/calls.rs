@@ -4,20 +4,27 @@
 //! is answered after it; what takes writes is answered when each device is settled, or the deadline of a write is over. None of it
 //! makes the loop wait but a release: like a pass it looks closer first, for some seconds where a read
 //! blocks, and what is asked meanwhile is taken up after that.
+//!
+//! What is asked for and must not be forgotten is stored before anything else is done for it, and before
+//! it is answered. Where it cannot be stored nothing is changed, and the answer says which file, and why.
+//! Where what lasts can be stored for this boot only, it is done, and the picture says so before the
+//! answer comes (`Manager.StateTrouble`).
 
 use std::collections::BTreeSet;
 
 use super::notify::Notify;
 use super::seen::Seen;
-use super::store::Store;
+use super::store::{Saved, Store};
 use super::tell::{Tell, Told};
 use super::waiting::{Reply, Waiting};
 use super::watch::Watch;
 use crate::bus::call::{Answer, Ask, Call, Caller, Refusal, Target};
 use crate::host::port::{Closer, Host};
+use crate::model::event::Event;
 use crate::model::guard::Verdict;
 use crate::model::hold::Until;
 use crate::model::keeper::Meant;
+use crate::model::memory::Memory;
 use crate::model::pci::{Address, Module};
 use crate::model::plan::Guard;
 use crate::model::policy::Mode;
@@ -62,10 +69,10 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
                 Err(refusal) => Err(refusal),
             },
             Ask::Hold { .. } | Ask::Inhibit { .. } => return self.take_hold(ask, caller, reply),
-            Ask::Unhold(id) => match self.end_holds("ended on request", |other, _| other == id) {
-                0 => Err(Refusal::NoSuchObject { what: format!("hold {id}"), near: Vec::new() }),
-                _ => Ok(Answer::Done),
-            },
+            Ask::Unhold(id) => {
+                let done = self.unhold(id);
+                return self.answer_done(done, reply);
+            }
             Ask::CallerGone(name) => {
                 self.end_holds(
                     "its owner has left",
@@ -81,7 +88,10 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
                 });
                 Ok(Answer::Owners(owners.collect()))
             }
-            Ask::ResetFailed(target) => self.reset_failed(&target).map(|()| Answer::Done),
+            Ask::ResetFailed(target) => {
+                let done = self.reset_failed(&target);
+                return self.answer_done(done, reply);
+            }
             Ask::History(most) => self.store.history(most as usize).map(Answer::History).map_err(Refusal::Failed),
             // The one who reads files puts its outcome among the requests, see `run`.
             Ask::Reload => Err(Refusal::Failed("the configuration is not read here".to_owned())),
@@ -146,11 +156,12 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
 
     fn reset_failed(&mut self, target: &Target) -> Result<(), Refusal> {
         let meant = self.meant(target)?;
+        let before = self.keeper.memory.clone();
         if let Some(last) = &self.last {
             self.keeper.reset(last, &meant);
         }
+        self.keep_or(before, "nothing is forgotten")?;
         self.checks.want_at(self.host.now());
-        self.keep();
         self.pulse.ask(self.host.now());
         Ok(())
     }
@@ -198,9 +209,10 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             Verdict::LookFirst => return Err(Refusal::Refused("it changed while it was looked at".to_owned())),
         }
         let since = self.realtime_usec();
+        let before = self.keeper.memory.clone();
         self.keeper.release(&meant, caller.uid, since);
         // Before the first write, so that a crash in between does not take it back.
-        self.keep();
+        self.keep_or(before, "nothing is released")?;
         // What became of those that move with it is told as well.
         meant.devices.extend(units);
         Ok(meant)
@@ -208,18 +220,45 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
 
     fn adopt(&mut self, target: &Target) -> Result<Meant, Refusal> {
         let mut meant = self.meant(target)?;
+        let before = self.keeper.memory.clone();
         if !self.keeper.adopt(&meant) {
             return Err(Refusal::Refused(format!("{target} is not released")));
         }
-        self.keep();
+        self.keep_or(before, "it stays released")?;
         meant.devices.extend(self.keeper.party(self.last.as_ref(), &meant));
         Ok(meant)
     }
 
-    /// Keeps memory at once, where an answer must not be forgotten.
-    pub(super) fn keep(&mut self) {
-        for why in self.store.save(&self.keeper.memory, &[]) {
+    /// Answers that something is done; after a pass, where the picture does not tell yet that it is for
+    /// this boot only.
+    fn answer_done(&mut self, done: Result<(), Refusal>, reply: Reply) {
+        match done {
+            Ok(()) if self.is_trouble_untold() => self.wait_for_pass(Waiting::Pass(reply)),
+            done => drop(reply.send(done.map(|()| Answer::Done))),
+        }
+    }
+
+    /// Stores memory, where an answer must not be forgotten; or takes back what was changed since
+    /// `before`, in the words of `instead`.
+    pub(super) fn keep_or(&mut self, before: Memory, instead: &str) -> Result<(), Refusal> {
+        let Some(why) = self.keep(&[]) else { return Ok(()) };
+        self.keeper.memory = before;
+        // A part of it may be on disk.
+        self.keep(&[]);
+        Err(Refusal::Failed(format!("{why}; {instead}")))
+    }
+
+    /// Stores memory and these transitions; answers why, if a restart would forget some of it.
+    pub(super) fn keep(&mut self, events: &[Event]) -> Option<String> {
+        let Saved { trouble, lost, this_boot } = self.store.save(&self.keeper.memory, events);
+        for why in trouble {
             self.tell.tell(Told::StateTrouble { why });
         }
+        let trouble = lost.clone().or(this_boot).unwrap_or_default();
+        if self.frame.state_trouble != trouble {
+            self.frame.state_trouble = trouble;
+            self.pulse.ask(self.host.now());
+        }
+        lost
     }
 }

@@ -27,6 +27,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             _ => Err(Refusal::Failed("this is no hold".to_owned())),
         };
         match held {
+            Ok((id, answer)) if self.is_trouble_untold() => self.waiting.push(Waiting::Held { id, answer, reply }),
             Ok((id, answer)) => self.grant(id, answer, reply),
             Err(refusal) => drop(reply.send(Err(refusal))),
         }
@@ -75,9 +76,10 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             return Err(Refusal::LimitsExceeded(format!("there are {MOST} holds already")));
         }
         let hold = Hold { target, who, why, uid: caller.uid, pid: caller.pid, until };
+        let before = self.keeper.memory.clone();
         let id = self.keeper.hold(hold.clone());
+        self.keep_or(before, "nothing is held")?;
         self.tell.tell(Told::Hold { id, hold: &hold });
-        self.keep();
         self.pulse.ask(self.host.now());
         Ok(id)
     }
@@ -96,20 +98,35 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         })
     }
 
-    /// Ends holds, and tells it; answers how many.
-    pub(super) fn end_holds(&mut self, how: &str, over: impl Fn(u64, &Hold) -> bool) -> usize {
+    /// Ends a hold on request: it stays in force where its end cannot be stored.
+    pub(super) fn unhold(&mut self, id: u64) -> Result<(), Refusal> {
+        let before = self.keeper.memory.clone();
+        let ended = self.keeper.end_holds(|other, _| other == id);
+        if ended.is_empty() {
+            return Err(Refusal::NoSuchObject { what: format!("hold {id}"), near: Vec::new() });
+        }
+        self.keep_or(before, "the hold stays in force")?;
+        self.tell_over(&ended, "ended on request");
+        Ok(())
+    }
+
+    /// Ends holds that nobody waits for, and tells it. What cannot be stored of that is tried again.
+    pub(super) fn end_holds(&mut self, how: &str, over: impl Fn(u64, &Hold) -> bool) {
         let ended = self.keeper.end_holds(over);
-        for (id, hold) in &ended {
+        if !ended.is_empty() {
+            self.keep(&[]);
+            self.tell_over(&ended, how);
+        }
+    }
+
+    fn tell_over(&mut self, ended: &[(u64, Hold)], how: &str) {
+        for (id, hold) in ended {
             if let Some(leases) = &mut self.leases {
                 leases.close(*id);
             }
             self.tell.tell(Told::HoldOver { id: *id, hold, how });
         }
-        if !ended.is_empty() {
-            self.keep();
-            self.pulse.ask(self.host.now());
-        }
-        ended.len()
+        self.pulse.ask(self.host.now());
     }
 
     /// Ends what ends by time.

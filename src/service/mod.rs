@@ -11,16 +11,18 @@
 //! * `checks`: who asked for that, and one survey for all of them
 //! * [`tell`]: what is told, to whom: the journal, or a terminal
 //! * [`show`]: the public picture, for the bus; [`picture`]: when a new one is due
-//! * [`store`]: state on disk, by boot and lasting
+//! * [`store`]: state on disk, by boot and lasting; `ledger`: the history; [`files`]: how they are written
 //! * [`notify`]: systemd's four words
 //! * [`run`]: `vfiod run`, all of it put together
 
 pub mod calls;
 pub mod check;
 mod checks;
+pub mod files;
 pub mod glance;
 pub mod holds;
 pub mod leases;
+mod ledger;
 pub mod notify;
 pub mod pass;
 pub mod picture;

@@ -189,9 +189,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
                     self.keeper.begun(act, now, deadline, pass);
                     self.trouble.remove(&key);
                     // Kept at once: a crash before the pass ends must not forget that a probe was made.
-                    for why in self.store.save(&self.keeper.memory, &[]) {
-                        self.tell.tell(Told::StateTrouble { why });
-                    }
+                    self.keep(&[]);
                 }
                 Err(why) => {
                     self.keeper.could_not_begin(&act, &why, pass);
@@ -239,9 +237,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             self.notify.status(&line);
             self.line = line;
         }
-        for why in self.store.save(&self.keeper.memory, &events) {
-            self.tell.tell(Told::StateTrouble { why });
-        }
+        self.keep(&events);
         status
     }
 }

@@ -28,6 +28,7 @@ pub struct Shown {
     records: Records,
     open: BTreeMap<Address, Vec<Holder>>,
     holds: [Holds; 2],
+    state_trouble: String,
 }
 
 impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
@@ -50,6 +51,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
                 records: memory.records.clone(),
                 open: memory.open.clone(),
                 holds: [memory.holds.clone(), memory.lasting.holds.clone()],
+                state_trouble: self.frame.state_trouble.clone(),
             });
         }
         self.show.counters(Counters { passes: self.passes, ..self.keeper.memory.records.counters });
@@ -78,8 +80,15 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             || shown.records != memory.records
             || shown.open != memory.open
             || shown.holds.each_ref() != [&memory.holds, &memory.lasting.holds]
+            || shown.state_trouble != self.frame.state_trouble
             || self.is_set(self.host.clock())
             || self.last.as_ref().is_none_or(|last| !looks_the_same(last, pass.snapshot))
+    }
+
+    /// Whether state cannot be stored, or only for this boot, and the picture does not say so yet.
+    pub(super) fn is_trouble_untold(&self) -> bool {
+        let trouble = &self.frame.state_trouble;
+        !trouble.is_empty() && self.shown.as_ref().is_some_and(|shown| shown.state_trouble != *trouble)
     }
 
     /// Looks names up that are not known yet, and how the IOMMU stands: groups come and go with devices.

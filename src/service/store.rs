@@ -1,23 +1,23 @@
 //! State on disk: what ends with the boot under /run, what lasts in the StateDirectory.
 //!
-//! Read-only, full or damaged is said once and never fatal: vfiod then runs on with what it knows.
+//! Read-only, full or damaged is said once and never fatal: vfiod then runs on with what it knows, and
+//! what could not be written is tried again with each save. Where the StateDirectory cannot be written
+//! to, what lasts is kept under /run instead, as a copy that ends with the boot. While there is a copy it
+//! is written before the StateDirectory, so that it is never the older one, and it goes as soon as the
+//! StateDirectory has the same: a restart believes the copy, where there is one.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the state is vfiod's own and below its own directories; lines of the history have the time of day"
-)]
+#![allow(clippy::disallowed_methods, reason = "the state is vfiod's own and below its own directories")]
 
-use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::files::{read, remove, write};
+use super::ledger::Ledger;
 use crate::model::event::Event;
-use crate::model::history::{self, Line};
+use crate::model::history::Line;
 use crate::model::memory::{Lasting, Memory, Unsure};
 
 /// Where memory is kept between runs.
@@ -25,14 +25,26 @@ pub trait Store {
     /// What is remembered of this boot, and what could not be read.
     fn load(&mut self) -> (Memory, Vec<String>);
 
-    /// Keeps memory if it has changed, and these transitions; answers with fresh trouble.
-    fn save(&mut self, memory: &Memory, events: &[Event]) -> Vec<String>;
+    /// Keeps memory if it has changed, and these transitions. What an earlier save could not write is
+    /// tried again. When this returns, all of it is on disk but for what the answer says.
+    fn save(&mut self, memory: &Memory, events: &[Event]) -> Saved;
 
-    /// The latest lines of the history, oldest first, at most so many and [`history::MOST`].
+    /// The latest lines of the history, oldest first, at most so many and [`crate::model::history::MOST`].
     ///
     /// # Errors
     /// A sentence, when it cannot be read. Lines that make no sense are left out.
     fn history(&mut self, most: usize) -> Result<Vec<Line>, String>;
+}
+
+/// What is not on disk after a save.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Saved {
+    /// Fresh trouble, a sentence each, once until it is over.
+    pub trouble: Vec<String>,
+    /// Why memory, or a part of it, is not stored at all: a restart would forget it. Names file and cause.
+    pub lost: Option<String>,
+    /// Why what lasts is stored for this boot only: a reboot would forget it. Names file and cause.
+    pub this_boot: Option<String>,
 }
 
 /// Memory as it lies on disk.
@@ -43,8 +55,13 @@ struct OnDisk {
     memory: Memory,
 }
 
-/// The history is set aside at this size; one older file is kept.
-const HISTORY_SIZE: u64 = 1 << 20;
+/// What lasts, as it lies under /run while it cannot lie where it belongs.
+#[derive(Debug, Serialize, Deserialize)]
+struct Copy {
+    /// Another boot's is void.
+    boot: String,
+    lasting: Lasting,
+}
 
 /// Files below two directories.
 #[derive(Debug)]
@@ -52,16 +69,21 @@ pub struct Disk {
     run: PathBuf,
     state: PathBuf,
     boot: String,
+    /// Memory as it is on disk; none where that is not known.
     saved: Option<Memory>,
-    /// What lasts, as it is on disk.
+    /// What lasts, as it is in the StateDirectory; none where that is not known.
     lasting: Option<Lasting>,
-    /// The latest lines of the history as they are on disk, once somebody has asked for them: whoever
-    /// may ask is not limited, and most machines are never asked.
-    recent: Option<VecDeque<Box<str>>>,
+    /// Whether there is a copy of that under /run.
+    copy: bool,
+    /// What lasts, as that copy has it; none where that is not known.
+    copied: Option<Lasting>,
     /// Whether what lasts is on disk and could not be read.
     unread: bool,
+    history: Ledger,
     /// What was said already and has not been cured since.
     said: [bool; 3],
+    /// Whether a copy was there when that was said of what lasts.
+    said_copied: bool,
 }
 
 const MEMORY: usize = 0;
@@ -72,7 +94,20 @@ impl Disk {
     /// State of this boot in `run`, lasting state in `state`.
     #[must_use]
     pub fn new(run: PathBuf, state: PathBuf, boot: String) -> Disk {
-        Disk { run, state, boot, saved: None, lasting: None, recent: None, unread: false, said: [false; 3] }
+        let history = Ledger::new(state.clone());
+        Disk {
+            run,
+            state,
+            boot,
+            saved: None,
+            lasting: None,
+            copy: false,
+            copied: None,
+            unread: false,
+            history,
+            said: [false; 3],
+            said_copied: true,
+        }
     }
 
     fn memory_path(&self) -> PathBuf {
@@ -81,6 +116,10 @@ impl Disk {
 
     fn lasting_path(&self) -> PathBuf {
         self.state.join("lasting.json")
+    }
+
+    fn copy_path(&self) -> PathBuf {
+        self.run.join("lasting.json")
     }
 
     /// Sets lasting state aside that could not be read. The first is kept: a later one has only what
@@ -99,60 +138,153 @@ impl Disk {
         })
     }
 
-    fn history_path(&self) -> PathBuf {
-        self.state.join("history.jsonl")
+    /// Whether something went wrong that was not said yet; once it goes right it may be said again.
+    fn is_news<T>(&mut self, what: usize, result: &io::Result<T>) -> bool {
+        let said = std::mem::replace(&mut self.said[what], result.is_err());
+        result.is_err() && !said
     }
 
-    fn older_history_path(&self) -> PathBuf {
-        self.state.join("history.jsonl.1")
+    fn save_history(&mut self, events: &[Event], trouble: &mut Vec<String>) {
+        self.history.add(events);
+        trouble.extend(self.history.note());
+        // Nothing to write proves nothing: it would make the next failure news again.
+        if self.history.is_behind() {
+            let written = self.history.write();
+            let news = self.is_news(HISTORY, &written);
+            if let Some(error) = written.err().filter(|_| news) {
+                trouble.push(format!("write {}: {error}; it is tried again", self.history.path().display()));
+            }
+        }
     }
 
-    /// Says what went wrong once, until it goes right again.
-    fn once(&mut self, what: usize, result: io::Result<()>, words: impl FnOnce(io::Error) -> String) -> Option<String> {
-        match result {
+    fn save_memory(&mut self, memory: &Memory, saved: &mut Saved) {
+        if self.saved.as_ref() == Some(memory) {
+            return;
+        }
+        let on_disk = OnDisk { boot: self.boot.clone(), memory: memory.clone() };
+        let written = write(&self.memory_path(), &on_disk);
+        self.saved = written.is_ok().then_some(on_disk.memory);
+        let news = self.is_news(MEMORY, &written);
+        if let Err(error) = written {
+            let why = format!("write {}: {error}", self.memory_path().display());
+            if news {
+                saved.trouble.push(format!("{why}; a restart will forget losses, waits and holds by owner"));
+            }
+            saved.lost = Some(why);
+        }
+    }
+
+    fn save_lasting(&mut self, lasting: &Lasting, saved: &mut Saved) {
+        if self.lasting.as_ref() == Some(lasting) && !self.copy {
+            return;
+        }
+        // Before the other one, so that it is never older.
+        let mut copied = if self.copy { self.save_copy(lasting) } else { Ok(()) };
+        // Before it is written over.
+        saved.trouble.extend(self.set_aside());
+        let written = write(&self.lasting_path(), lasting);
+        let news = self.is_news(LASTING, &written);
+        self.lasting = written.is_ok().then(|| lasting.clone());
+        let Err(error) = written else {
+            // Where that fails it is tried again with each save.
+            self.copy = self.copy && remove(&self.copy_path()).is_err();
+            self.copied = None;
+            return;
+        };
+        let why = format!("write {}: {error}", self.lasting_path().display());
+        if !self.copy {
+            self.copy = true;
+            copied = self.save_copy(lasting);
+        }
+        let copy = self.copy_path();
+        let more = match copied {
             Ok(()) => {
-                self.said[what] = false;
-                None
+                saved.this_boot = Some(why.clone());
+                format!("releases, holds and original drivers are kept in {} until the next boot", copy.display())
             }
-            Err(_) if self.said[what] => None,
             Err(error) => {
-                self.said[what] = true;
-                Some(words(error))
-            }
-        }
-    }
-
-    fn append(&mut self, events: &[Event]) -> io::Result<()> {
-        let path = self.history_path();
-        if fs::metadata(&path).is_ok_and(|file| file.len() >= HISTORY_SIZE) {
-            fs::rename(&path, self.older_history_path())?;
-        }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let timestamp_usec = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-        let mut text = String::new();
-        for event in events {
-            text.push_str(&serde_json::to_string(&Line::of(event, timestamp_usec))?);
-            text.push('\n');
-        }
-        private().append(true).open(path)?.write_all(text.as_bytes())?;
-        if let Some(recent) = &mut self.recent {
-            text.lines().for_each(|line| add(recent, line));
-        }
-        Ok(())
-    }
-
-    fn recent(&mut self) -> Result<&VecDeque<Box<str>>, String> {
-        let recent = match self.recent.take() {
-            Some(recent) => recent,
-            None => {
-                let mut recent = VecDeque::new();
-                for path in [self.older_history_path(), self.history_path()] {
-                    latest(&path, &mut recent).map_err(|error| format!("read {}: {error}", path.display()))?;
-                }
-                recent
+                let why = format!("{why}; write {}: {error}", copy.display());
+                let before = saved.lost.take().map(|lost| lost + "; ").unwrap_or_default();
+                saved.lost = Some(before + &why);
+                format!("write {}: {error}; a restart will forget releases, holds and original drivers", copy.display())
             }
         };
-        Ok(self.recent.insert(recent))
+        let kept = saved.this_boot.is_some();
+        if news || std::mem::replace(&mut self.said_copied, kept) != kept {
+            self.said_copied = kept;
+            saved.trouble.push(format!("{why}; {more}"));
+        }
+    }
+
+    fn save_copy(&mut self, lasting: &Lasting) -> io::Result<()> {
+        if self.copied.as_ref() == Some(lasting) {
+            return Ok(());
+        }
+        let copy = Copy { boot: self.boot.clone(), lasting: lasting.clone() };
+        let written = write(&self.copy_path(), &copy);
+        self.copied = written.is_ok().then_some(copy.lasting);
+        written
+    }
+
+    /// The copy of this boot, if there is one. One that cannot be read is the latest all the same.
+    fn load_copy(&mut self) -> Result<Option<Lasting>, String> {
+        let path = self.copy_path();
+        match read::<Copy>(&path) {
+            Ok(Some(copy)) if copy.boot == self.boot => {
+                self.copy = true;
+                self.copied = Some(copy.lasting.clone());
+                Ok(Some(copy.lasting))
+            }
+            Ok(there) => {
+                self.copy = there.is_some() && remove(&path).is_err();
+                Ok(None)
+            }
+            Err(error) => {
+                self.copy = true;
+                Err(format!("read {}: {error}", path.display()))
+            }
+        }
+    }
+
+    /// What lasts, and what could not be read of it.
+    fn load_lasting(&mut self, memory: &mut Memory, trouble: &mut Vec<String>) {
+        let copy = self.load_copy();
+        let path = self.lasting_path();
+        let lasting = read::<Lasting>(&path).map_err(|error| {
+            self.unread = true;
+            // What cannot be read now may be read one day; only what makes no sense never is.
+            let damaged = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+            (format!("read {}: {error}", path.display()), damaged)
+        });
+        let damaged = matches!(lasting, Err((_, true)));
+        let whys: Vec<String> =
+            copy.as_ref().err().into_iter().chain(lasting.as_ref().err().map(|(why, _)| why)).cloned().collect();
+        match (copy, lasting) {
+            (Ok(Some(copy)), _) => {
+                // As the StateDirectory has it, it is not the latest.
+                memory.lasting = copy;
+                trouble.extend(whys);
+            }
+            (Ok(None), Ok(lasting)) => {
+                memory.lasting = lasting.unwrap_or_default();
+                self.lasting = Some(memory.lasting.clone());
+            }
+            (copy, lasting) => {
+                // An older one, where the copy cannot be read.
+                memory.lasting = lasting.ok().flatten().unwrap_or_default();
+                self.lasting = copy.is_ok().then(|| memory.lasting.clone());
+                let why = whys.join("; ");
+                // The next start would find an empty one: that nothing is known is kept until a boot.
+                memory.unsure = Some(Unsure { why: why.clone(), ..Unsure::default() });
+                trouble.push(format!(
+                    "{why}; releases, holds and the drivers that devices had before are not known: no device is \
+                     taken from a host driver until it is repaired or adopted by hand, or the settings are reloaded"
+                ));
+            }
+        }
+        if damaged {
+            trouble.extend(self.set_aside());
+        }
     }
 }
 
@@ -168,114 +300,22 @@ impl Store for Disk {
                 Memory::default()
             }
         };
-        let path = self.lasting_path();
-        self.saved = Some(memory.clone());
-        match read::<Lasting>(&path) {
-            Ok(lasting) => {
-                memory.lasting = lasting.unwrap_or_default();
-                self.saved = Some(memory.clone());
-            }
-            Err(error) => {
-                let why = format!("read {}: {error}", path.display());
-                // The next start would find an empty one: that nothing is known is kept until a boot.
-                memory.unsure = Some(Unsure { why: why.clone(), ..Unsure::default() });
-                trouble.push(format!(
-                    "{why}; releases, holds and the drivers that devices had before are not known: no device is \
-                     taken from a host driver until it is repaired or adopted by hand, or the settings are reloaded"
-                ));
-                self.unread = true;
-                // What cannot be read now may be read one day; only what makes no sense never is.
-                if error.kind() == io::ErrorKind::InvalidData || error.kind() == io::ErrorKind::UnexpectedEof {
-                    trouble.extend(self.set_aside());
-                }
-            }
-        }
-        self.lasting = Some(memory.lasting.clone());
+        let unsure = memory.unsure.clone();
+        self.load_lasting(&mut memory, &mut trouble);
+        // That what lasts is not known has to be written.
+        self.saved = Some(Memory { unsure, ..memory.clone() });
         (memory, trouble)
     }
 
-    fn save(&mut self, memory: &Memory, events: &[Event]) -> Vec<String> {
-        let mut trouble = Vec::new();
-        let state = self.state.clone();
-        // Nothing to write proves nothing: it would make the next failure news again.
-        if !events.is_empty() {
-            let history = self.append(events);
-            trouble.extend(self.once(HISTORY, history, |e| format!("write history in {}: {e}", state.display())));
-        }
-        if self.saved.as_ref() == Some(memory) {
-            return trouble;
-        }
-        let on_disk = OnDisk { boot: self.boot.clone(), memory: memory.clone() };
-        let written = write(&self.memory_path(), &on_disk);
-        // What could not be written is tried again with the next change, not with each pass.
-        let run = self.run.clone();
-        trouble.extend(self.once(MEMORY, written, |e| {
-            format!("write memory in {}: {e}; a restart will forget losses and waits", run.display())
-        }));
-        if self.lasting.as_ref() != Some(&memory.lasting) {
-            // Before it is written over.
-            trouble.extend(self.set_aside());
-            let written = write(&self.lasting_path(), &memory.lasting);
-            self.lasting = written.is_ok().then(|| memory.lasting.clone());
-            trouble.extend(self.once(LASTING, written, |e| {
-                format!("write releases, holds and original drivers in {}: {e}", state.display())
-            }));
-        }
-        self.saved = Some(memory.clone());
-        trouble
+    fn save(&mut self, memory: &Memory, events: &[Event]) -> Saved {
+        let mut saved = Saved::default();
+        self.save_history(events, &mut saved.trouble);
+        self.save_memory(memory, &mut saved);
+        self.save_lasting(&memory.lasting, &mut saved);
+        saved
     }
 
     fn history(&mut self, most: usize) -> Result<Vec<Line>, String> {
-        let recent = self.recent()?;
-        let surplus = recent.len().saturating_sub(most);
-        Ok(recent.iter().skip(surplus).filter_map(|line| serde_json::from_str(line).ok()).collect())
+        self.history.latest(most)
     }
-}
-
-/// Takes the lines of a file that make sense, line by line: the file is larger than what is kept.
-fn latest(path: &Path, recent: &mut VecDeque<Box<str>>) -> io::Result<()> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        file => file?,
-    };
-    for line in BufReader::new(file).split(b'\n') {
-        let line = line?;
-        if let Ok(line) = str::from_utf8(&line)
-            && serde_json::from_str::<Line>(line).is_ok()
-        {
-            add(recent, line);
-        }
-    }
-    Ok(())
-}
-
-fn add(recent: &mut VecDeque<Box<str>>, line: &str) {
-    if recent.len() >= history::MOST as usize {
-        recent.pop_front();
-    }
-    recent.push_back(line.into());
-}
-
-fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> io::Result<Option<T>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Files that are for nobody else: they have command lines of others.
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.create(true).mode(0o600);
-    options
-}
-
-/// Writes a whole file or none: a crash in between leaves the old one.
-fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = private().write(true).truncate(true).open(&new)?;
-    file.write_all(&serde_json::to_vec(value)?)?;
-    file.sync_data()?;
-    fs::rename(new, path)
 }

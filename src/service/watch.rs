@@ -191,6 +191,8 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             }
         }
         self.notify.stopping();
+        // The last chance for what could not be written.
+        self.keep(&[]);
         self.tell.tell(Told::Stopped { acting: self.keeper.memory.acting.len() });
         self.host.leave(self.handed_over);
     }
@@ -310,7 +312,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
                     self.keeper.change(settings.desired.clone(), settings.policy.clone());
                 }
                 // Whoever reloads has been told that releases are not known, and wants it kept.
-                self.keeper.memory.unsure = None;
+                let unsure = self.keeper.memory.unsure.take();
                 self.pulse.change(&settings.watch);
                 self.settings = *settings;
                 let listens = self.host.reload(self.settings.watch.uevents);
@@ -322,8 +324,19 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
                 if let Err(why) = listens {
                     self.tell.tell(Told::StateTrouble { why });
                 }
-                // Whoever has it answered looks at the picture next, and is to see what he has declared.
-                self.waiting.extend(call.map(|call| Waiting::Pass(call.reply)));
+                // The files themselves are read by a restart as well; only that would not be known to it.
+                let stored = match unsure {
+                    Some(_) => self.keep_or(
+                        Memory { unsure, ..self.keeper.memory.clone() },
+                        "the configuration is in force, but devices that may be released stay where they are",
+                    ),
+                    None => Ok(()),
+                };
+                match (stored, call) {
+                    (Err(refusal), Some(call)) => drop(call.reply.send(Err(refusal))),
+                    // Whoever has it answered looks at the picture next, and is to see what he has declared.
+                    (_, call) => self.waiting.extend(call.map(|call| Waiting::Pass(call.reply))),
+                }
             }
             Err(why) => {
                 if let Some(call) = call {

@@ -97,6 +97,7 @@ pub fn small() -> Picture {
             code: Code::UnsafeInterrupts,
             why: "A guest can forge interrupts.".into(),
         }],
+        state_trouble: String::new(),
         holds: vec![HoldView {
             id: 3,
             target: "gpu-0".into(),

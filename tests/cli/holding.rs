@@ -43,6 +43,28 @@ async fn a_card_that_is_not_there_yet_can_be_held() {
     assert_eq!(vfiodctl(&["hold", "gpu9", "--why", "x", "--for", "1h"], &around).await.status, 4);
 }
 
+#[tokio::test(flavor = "local")]
+async fn what_lasts_until_the_next_boot_only_is_told_with_it() {
+    let bus = Bus::start();
+    let trouble = "write /var/lib/vfiod/lasting.json: Read-only file system (os error 30)";
+    let picture = READY.replacen('{', &format!("{{\"state_trouble\": {trouble:?},"), 1);
+    let daemon = Daemon::start(&bus.address, &picture).await;
+    let around = Surroundings { bus: Some(bus.address.clone()), ..terminal() };
+    let commands: [&[&str]; 5] = [
+        &["hold", "gpu0", "--why", "firmware", "--for", "90min"],
+        &["unhold", "7", "--json"],
+        &["release", "gpu0"],
+        &["adopt", "gpu0"],
+        &["status"],
+    ];
+    let mut shown = String::new();
+    for words in commands {
+        shown += &vfiodctl(words, &around).await.shown(words, None);
+    }
+    assert!(difference("until-the-next-boot", &shown).is_none());
+    drop(daemon);
+}
+
 /// One end of a lease, to be read without waiting.
 fn watched(lease: OwnedFd) -> std::fs::File {
     nix::fcntl::fcntl(&lease, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();

@@ -11,5 +11,6 @@ mod releases;
 mod repair;
 mod rest;
 mod restart;
+mod stored;
 mod support;
 mod verdicts;

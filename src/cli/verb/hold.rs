@@ -45,11 +45,12 @@ pub async fn for_a_time(setting: &Setting, wish: Wish<'_>, duration: Duration) -
     // A part of a second more is better than one less.
     let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
     let id = daemon.hold(&target, wish.who, wish.why, seconds).await?;
+    let notes = daemon.until_when().await;
     if setting.json {
-        return Ok(Answer::fields(json!({ "id": id, "target": target, "seconds": seconds })));
+        return Ok(Answer::fields(json!({ "id": id, "target": target, "seconds": seconds })).with_notes(notes));
     }
     let until = setting.screen.time(setting.screen.now_usec.saturating_add(seconds.saturating_mul(1_000_000)));
-    Ok(Answer::text(format!("{target} is held until {until}; to end it: vfiodctl unhold {id}\n")))
+    Ok(Answer::text(format!("{target} is held until {until}; to end it: vfiodctl unhold {id}\n")).with_notes(notes))
 }
 
 /// Holds while a command runs; answers with the command's exit status.

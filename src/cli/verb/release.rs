@@ -12,5 +12,6 @@ use crate::cli::results::{self, is_given_back};
 pub async fn run(setting: &Setting, name: &str) -> Result<Answer, Failure> {
     let daemon = setting.sight.daemon().await?;
     let meant = device::find(name, &daemon.status().await?, setting.sight.root().as_ref())?;
-    Ok(results::answer(&daemon.change("Release", &meant.object()).await?, is_given_back, setting))
+    let answer = results::answer(&daemon.change("Release", &meant.object()).await?, is_given_back, setting);
+    Ok(answer.with_notes(daemon.until_when().await))
 }

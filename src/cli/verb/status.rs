@@ -132,6 +132,9 @@ fn summary(picture: &Picture, screen: &Screen) -> String {
     if !warned.is_empty() {
         lines.push(("warnings", format!("{warned} (vfiodctl check)")));
     }
+    if !picture.state_trouble.is_empty() {
+        lines.push(("not saved", picture.state_trouble.clone()));
+    }
     let counters = &picture.counters;
     if counters.drifts + counters.repairs + counters.failures > 0 {
         let last = match counters.last_repair_latency_usec {

@@ -10,13 +10,15 @@ use crate::cli::failure::Failure;
 /// # Errors
 /// When the daemon cannot be asked, there is no such hold, or the caller may not.
 pub async fn run(setting: &Setting, id: u64) -> Result<Answer, Failure> {
-    setting.sight.daemon().await?.unhold(id).await.map_err(|failure| match failure {
+    let daemon = setting.sight.daemon().await?;
+    daemon.unhold(id).await.map_err(|failure| match failure {
         Failure::NoSuch { .. } => Failure::NoSuch { what: format!("hold {id} (vfiodctl status)"), near: Vec::new() },
         other => other,
     })?;
-    Ok(if setting.json {
+    let answer = if setting.json {
         Answer::fields(json!({ "ended": id }))
     } else {
         Answer::text(format!("hold {id} has ended\n"))
-    })
+    };
+    Ok(answer.with_notes(daemon.until_when().await))
 }

@@ -27,6 +27,8 @@ pub struct Frame {
     pub iommu: Iommu,
     /// Vendors and devices in words.
     pub names: BTreeMap<Ids, String>,
+    /// Why state is not stored, or for this boot only; empty: all of it is.
+    pub state_trouble: String,
 }
 
 impl Keeper {
@@ -56,6 +58,7 @@ impl Keeper {
             counters: self.memory.records.counters,
             iommu: frame.iommu.clone(),
             findings: if checked { self.memory.concerns.host.clone() } else { Vec::new() },
+            state_trouble: frame.state_trouble.clone(),
             holds: self.hold_views(),
             entries: self.entry_views(status, frame.clock),
             devices: shown

@@ -14,7 +14,7 @@ use vfiod::model::plan::Key;
 use vfiod::model::policy::Mode;
 use vfiod::service::notify::Notify;
 use vfiod::service::show::Show;
-use vfiod::service::store::Store;
+use vfiod::service::store::{Saved, Store};
 use vfiod::service::tell::{Tell, Told};
 
 /// One thing that was told.
@@ -87,6 +87,25 @@ pub struct Shelf {
     pub text: Rc<RefCell<String>>,
     pub writes: Rc<Cell<usize>>,
     pub lines: Rc<RefCell<Vec<Line>>>,
+    /// What a save answers. With something lost nothing is kept.
+    pub answers: Rc<RefCell<Saved>>,
+}
+
+impl Shelf {
+    /// From now on nothing can be stored.
+    pub fn fail(&self, why: &str) {
+        *self.answers.borrow_mut() = Saved { lost: Some(why.to_owned()), ..Saved::default() };
+    }
+
+    /// From now on what lasts is stored for this boot only.
+    pub fn copy(&self, why: &str) {
+        *self.answers.borrow_mut() = Saved { this_boot: Some(why.to_owned()), ..Saved::default() };
+    }
+
+    /// From now on everything is stored.
+    pub fn mend(&self) {
+        *self.answers.borrow_mut() = Saved::default();
+    }
 }
 
 impl Store for Shelf {
@@ -99,14 +118,18 @@ impl Store for Shelf {
         (Memory { lasting, ..memory }, Vec::new())
     }
 
-    fn save(&mut self, memory: &Memory, events: &[Event]) -> Vec<String> {
+    fn save(&mut self, memory: &Memory, events: &[Event]) -> Saved {
+        let answer = self.answers.borrow().clone();
+        if answer.lost.is_some() {
+            return answer;
+        }
         let text = serde_json::to_string(&(memory, &memory.lasting)).expect("memory as text");
         self.lines.borrow_mut().extend(events.iter().map(|event| Line::of(event, 0)));
         if *self.text.borrow() != text || !events.is_empty() {
             self.writes.set(self.writes.get() + 1);
             *self.text.borrow_mut() = text;
         }
-        Vec::new()
+        answer
     }
 
     fn history(&mut self, most: usize) -> Result<Vec<Line>, String> {
