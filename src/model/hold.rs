@@ -1,16 +1,22 @@
 //! Holds: a person or a program keeps vfiod from writing to something for a while.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::pci::{Address, Module};
-use super::picture::HoldView;
+use super::picture::{Clock, HoldView};
 use super::target::Target;
+use super::time::Time;
 
 /// How many holds there may be: each is kept on disk and shown to everybody, and each lease takes one
 /// of the descriptors that the unit allows (LimitNOFILE).
 pub const MOST: usize = 1_024;
+
+/// By how much a point in time differs when the clock has been set (microseconds): asked twice, the
+/// clock and the time since boot are never quite the same distance apart.
+const SET: u64 = 1_000_000;
 
 /// One hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,13 +33,21 @@ pub struct Hold {
     pub pid: u32,
     /// What ends it.
     pub until: Until,
+    /// For how long it was asked, in microseconds; 0: not by time, or not known (0.1.0 did not store it).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub length_usec: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What ends a hold, besides being asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Until {
-    /// A point in time, in realtime microseconds: restarts and reboots change nothing.
+    /// A point in time, in realtime microseconds. It counts over reboots; within a boot the time since
+    /// boot does ([`super::memory::Memory::ends`]), and this is what that comes to by the clock.
     Time(u64),
     /// The owner of this unique name leaves the bus.
     Owner(String),
@@ -79,10 +93,25 @@ impl Holds {
         ids.into_iter().filter_map(|id| Some((id, self.0.remove(&id)?))).collect()
     }
 
-    /// When the next one ends by time, in realtime microseconds.
+    /// When each that ends by time does, in the time of this boot, given what is known of that. One that
+    /// is new here, or from another boot, is measured by the clock, but never longer than it was asked
+    /// for: the clock may be behind, as where it has no battery. Where the clock has been set since, the
+    /// point in time that another boot goes by is corrected.
     #[must_use]
-    pub fn next_end(&self) -> Option<u64> {
-        self.0.values().filter_map(Hold::until_usec).min()
+    pub fn measure(&mut self, known: &BTreeMap<u64, Time>, now: Time, clock: Clock) -> BTreeMap<u64, Time> {
+        let mut ends = BTreeMap::new();
+        for (id, hold) in &mut self.0 {
+            let Until::Time(until) = &mut hold.until else { continue };
+            let left = until.saturating_sub(clock.realtime_usec(now));
+            let left = if hold.length_usec == 0 { left } else { left.min(hold.length_usec) };
+            let end = known.get(id).copied().unwrap_or(now + Duration::from_micros(left));
+            let by_the_clock = clock.realtime_usec(end);
+            if by_the_clock.abs_diff(*until) > SET {
+                *until = by_the_clock;
+            }
+            ends.insert(*id, end);
+        }
+        ends
     }
 }
 

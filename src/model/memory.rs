@@ -44,6 +44,9 @@ pub struct Memory {
     pub unsure: Option<Unsure>,
     /// Holds that end with their owner.
     pub holds: Holds,
+    /// When the holds end that end by time, as long as this boot lasts: whoever sets the clock ends none
+    /// of them, early or late.
+    pub ends: BTreeMap<u64, Time>,
     /// What is counted and dated.
     pub records: Records,
     /// The last unload of each required module.

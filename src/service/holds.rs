@@ -1,7 +1,5 @@
 //! Holds: begun on request, ended on request, by time, or with their owner.
 
-use std::time::Duration;
-
 use super::notify::Notify;
 use super::store::Store;
 use super::tell::{Tell, Told};
@@ -10,7 +8,6 @@ use super::watch::Watch;
 use crate::bus::call::{Answer, Ask, Caller, Refusal, Target};
 use crate::host::port::Host;
 use crate::model::hold::{Hold, MOST, Until};
-use crate::model::time::Time;
 
 impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     /// Holds, and answers when nothing is written to the target any more.
@@ -21,7 +18,8 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
                     0 => Until::Owner(caller.name.clone()),
                     _ => Until::Time(self.realtime_usec().saturating_add(seconds.saturating_mul(1_000_000))),
                 };
-                self.hold(caller, target, who, why, until).map(|id| (id, Answer::Id(id)))
+                let length = seconds.saturating_mul(1_000_000);
+                self.hold(caller, target, (who, why), until, length).map(|id| (id, Answer::Id(id)))
             }
             Ask::Inhibit { target, who, why } => self.inhibit(caller, target, who, why),
             _ => Err(Refusal::Failed("this is no hold".to_owned())),
@@ -52,7 +50,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     }
 
     fn inhibit(&mut self, caller: &Caller, target: Target, who: String, why: String) -> Result<(u64, Answer), Refusal> {
-        let id = self.hold(caller, target, who, why, Until::Lease)?;
+        let id = self.hold(caller, target, (who, why), Until::Lease, 0)?;
         let opened = match &mut self.leases {
             Some(leases) => leases.open(id),
             None => Err("leases cannot be kept here".to_owned()),
@@ -67,17 +65,18 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         &mut self,
         caller: &Caller,
         target: Target,
-        who: String,
-        why: String,
+        (who, why): (String, String),
         until: Until,
+        length_usec: u64,
     ) -> Result<u64, Refusal> {
         let target = self.to_hold(target)?;
         if self.keeper.memory.all_holds().len() >= MOST {
             return Err(Refusal::LimitsExceeded(format!("there are {MOST} holds already")));
         }
-        let hold = Hold { target, who, why, uid: caller.uid, pid: caller.pid, until };
+        let hold = Hold { target, who, why, uid: caller.uid, pid: caller.pid, until, length_usec };
         let before = self.keeper.memory.clone();
         let id = self.keeper.hold(hold.clone());
+        self.measure_holds();
         self.keep_or(before, "nothing is held")?;
         self.tell.tell(Told::Hold { id, hold: &hold });
         self.pulse.ask(self.host.now());
@@ -129,15 +128,15 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         self.pulse.ask(self.host.now());
     }
 
-    /// Ends what ends by time.
-    pub(super) fn expire_holds(&mut self) {
-        let now = self.realtime_usec();
-        self.end_holds("its time is over", |_, hold| hold.until_usec().is_some_and(|until| until <= now));
+    /// Takes note of when holds end, whatever the clock was set to meanwhile.
+    pub(super) fn measure_holds(&mut self) {
+        self.keeper.measure_holds(self.host.now(), self.host.clock());
     }
 
-    /// When the next hold ends, so that a pass does not oversleep it.
-    pub(super) fn next_hold_end(&self) -> Option<Time> {
-        let next = self.keeper.memory.lasting.holds.next_end()?;
-        Some(self.host.now() + Duration::from_micros(next.saturating_sub(self.realtime_usec())))
+    /// Ends what ends by time.
+    pub(super) fn expire_holds(&mut self) {
+        self.measure_holds();
+        let expired = self.keeper.expired_holds(self.host.now());
+        self.end_holds("its time is over", |id, _| expired.contains(&id));
     }
 }

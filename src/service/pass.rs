@@ -102,7 +102,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     }
 
     fn wake_later(&mut self, taken: Time) {
-        let wakes = [self.keeper.next_wake(taken), self.next_hold_end()];
+        let wakes = [self.keeper.next_wake(taken), self.keeper.next_hold_end()];
         wakes.into_iter().flatten().for_each(|wake| self.pulse.ask(wake));
     }
 

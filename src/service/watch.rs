@@ -191,6 +191,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             }
         }
         self.notify.stopping();
+        self.measure_holds();
         // The last chance for what could not be written.
         self.keep(&[]);
         self.tell.tell(Told::Stopped { acting: self.keeper.memory.acting.len() });
@@ -201,6 +202,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     fn begin(&mut self) {
         let (memory, trouble) = self.store.load();
         self.keeper.resume(memory);
+        self.measure_holds();
         let (inherited, more) = self.host.inherit();
         for why in trouble.into_iter().chain(more) {
             self.tell.tell(Told::StateTrouble { why });

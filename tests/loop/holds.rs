@@ -59,7 +59,7 @@ async fn there_are_so_many_holds_and_descriptors_are_left_for_all_else() {
         let mut memory = Memory::default();
         let until = Until::Time(lab.machine.boot_usec.get() + 100_000_000);
         let (who, why) = ("tests".to_owned(), "a reason".to_owned());
-        let held = Hold { target: entry("nic"), who, why, uid: 0, pid: 1, until };
+        let held = Hold { target: entry("nic"), who, why, uid: 0, pid: 1, until, length_usec: 0 };
         memory.lasting.next_hold = MOST as u64 - 1;
         memory.lasting.holds.0 = (1..MOST as u64).map(|id| (id, held.clone())).collect();
         *lab.shelf.text.borrow_mut() = serde_json::to_string(&(&memory, &memory.lasting)).unwrap();
@@ -79,7 +79,8 @@ async fn no_number_that_is_in_force_is_given_twice_though_the_last_one_was_lost(
         let mut lab = Lab::new(&by("nic", NIC));
         let mut memory = Memory::default();
         let (who, why) = ("tests".to_owned(), "a reason".to_owned());
-        let held = Hold { target: entry("nic"), who, why, uid: 0, pid: 1, until: Until::Owner(":1.9".to_owned()) };
+        let until = Until::Owner(":1.9".to_owned());
+        let held = Hold { target: entry("nic"), who, why, uid: 0, pid: 1, until, length_usec: 0 };
         memory.holds.0.insert(7, held);
         *lab.shelf.text.borrow_mut() = serde_json::to_string(&(&memory, &memory.lasting)).unwrap();
         lab.start();
@@ -243,6 +244,118 @@ async fn a_hold_without_a_time_ends_when_its_owner_leaves_and_a_lease_when_it_is
         while !lab.picture().holds.is_empty() {
             lab.ms(1).await;
         }
+    })
+    .await;
+}
+
+/// Sets the machine's clock, forward or back.
+fn set_clock(lab: &Lab, hours: i64) {
+    let boot = &lab.machine.boot_usec;
+    boot.set(boot.get().saturating_add_signed(hours * 3_600_000_000));
+}
+
+fn over(lab: &Lab, id: u64) -> bool {
+    lab.said().contains(&Said::HoldOver(id, "its time is over".to_owned()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_ends_no_hold_early_or_late() {
+    run(async {
+        for (hours, restarts) in [(2, false), (-2, false), (2, true), (-2, true)] {
+            let mut lab = Lab::ready(&by("nic", NIC)).await;
+            let held = id(lab.ask(hold(entry("nic"), 60)).await.unwrap());
+            lab.secs(20).await;
+            let shown = lab.picture().holds[0].until_usec;
+            if restarts {
+                lab.kill().await;
+            }
+            set_clock(&lab, hours);
+            if restarts {
+                lab.start();
+            }
+            lab.secs(20).await;
+            let now = lab.picture().holds[0].until_usec;
+            let expected = shown.saturating_add_signed(hours * 3_600_000_000);
+            assert!(now.abs_diff(expected) < 1_000, "what is shown is when it ends: {now}, {expected}");
+            lab.secs(19).await;
+            assert!(!over(&lab, held), "{hours} h, {restarts}");
+            lab.secs(2).await;
+            assert!(over(&lab, held), "{hours} h, {restarts}");
+        }
+    })
+    .await;
+}
+
+/// What was stored in another boot: only what lasts.
+fn reboot(lab: &Lab) {
+    let text = lab.shelf.text.borrow().clone();
+    let (_, lasting) = serde_json::from_str::<(Memory, vfiod::model::memory::Lasting)>(&text).unwrap();
+    *lab.shelf.text.borrow_mut() = serde_json::to_string(&(Memory::default(), lasting)).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_a_reboot_a_hold_goes_by_the_clock_as_it_was_set_last() {
+    run(async {
+        let mut lab = Lab::ready(&by("nic", NIC)).await;
+        let held = id(lab.ask(hold(entry("nic"), 60)).await.unwrap());
+        lab.secs(10).await;
+        set_clock(&lab, 2);
+        // Told by the end of the run at the latest.
+        lab.stop().await;
+        reboot(&lab);
+        lab.start();
+        lab.secs(45).await;
+        assert!(!over(&lab, held));
+        lab.secs(10).await;
+        assert!(over(&lab, held));
+        // The boot took the rest of its time.
+        let held = id(lab.ask(hold(entry("nic"), 60)).await.unwrap());
+        lab.stop().await;
+        reboot(&lab);
+        set_clock(&lab, 1);
+        lab.start();
+        lab.secs(1).await;
+        assert!(over(&lab, held));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_begins_anew_with_the_boot_makes_no_hold_longer_than_it_was_asked_for() {
+    run(async {
+        let mut lab = Lab::ready(&by("nic", NIC)).await;
+        let held = id(lab.ask(hold(entry("nic"), 60)).await.unwrap());
+        lab.stop().await;
+        reboot(&lab);
+        set_clock(&lab, -24 * 365);
+        lab.start();
+        lab.secs(10).await;
+        // Somebody has asked for the time meanwhile.
+        set_clock(&lab, 24 * 365);
+        lab.secs(45).await;
+        assert!(!over(&lab, held));
+        lab.secs(10).await;
+        assert!(over(&lab, held));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_0_1_0_has_stored_ends_when_it_said() {
+    run(async {
+        let mut lab = Lab::new(&by("nic", NIC));
+        let until = lab.machine.boot_usec.get() + lab.machine.now().0 + 60_000_000;
+        let text = r#"[{"vfio_seen":true},{"holds":{"3":{"target":{"entry":"nic"},"who":"a","why":"b","uid":0,"pid":1,
+            "until":{"time":UNTIL}}},"next_hold":3}]"#;
+        *lab.shelf.text.borrow_mut() = text.replace("UNTIL", &until.to_string());
+        lab.start();
+        lab.secs(30).await;
+        assert_eq!(lab.picture().holds[0].until_usec, until);
+        set_clock(&lab, 5);
+        lab.secs(29).await;
+        assert!(!over(&lab, 3));
+        lab.secs(2).await;
+        assert!(over(&lab, 3));
     })
     .await;
 }

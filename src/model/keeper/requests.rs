@@ -6,9 +6,11 @@ use super::{Keeper, Pass, entry_of};
 use crate::model::hold::{Hold, Until};
 use crate::model::memory::{Release, Unit};
 use crate::model::pci::{Address, Module};
+use crate::model::picture::Clock;
 use crate::model::resolve::{Resolution, resolve};
 use crate::model::snapshot::Snapshot;
 use crate::model::target::Target;
+use crate::model::time::Time;
 
 /// What a person means by what he names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -215,10 +217,32 @@ impl Keeper {
         id
     }
 
+    /// Takes note of when holds end in the time of this boot, and by the clock as it is now.
+    pub fn measure_holds(&mut self, now: Time, clock: Clock) {
+        let memory = &mut self.memory;
+        // Most of the time there is none.
+        if !memory.lasting.holds.0.is_empty() || !memory.ends.is_empty() {
+            memory.ends = memory.lasting.holds.measure(&memory.ends, now, clock);
+        }
+    }
+
+    /// The holds whose time is over.
+    #[must_use]
+    pub fn expired_holds(&self, now: Time) -> BTreeSet<u64> {
+        self.memory.ends.iter().filter(|(_, end)| **end <= now).map(|(id, _)| *id).collect()
+    }
+
+    /// When the next hold ends by time.
+    #[must_use]
+    pub fn next_hold_end(&self) -> Option<Time> {
+        self.memory.ends.values().min().copied()
+    }
+
     /// Ends the holds that `over` says are over, and answers with them.
     pub fn end_holds(&mut self, over: impl Fn(u64, &Hold) -> bool) -> Vec<(u64, Hold)> {
         let mut ended = self.memory.lasting.holds.end(&over);
         ended.extend(self.memory.holds.end(&over));
+        self.memory.ends.retain(|id, _| ended.iter().all(|(other, _)| other != id));
         ended
     }
 
