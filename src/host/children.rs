@@ -7,6 +7,7 @@ use std::process::{Child, Stdio};
 use std::task::Poll;
 use std::time::Duration;
 
+use nix::unistd::geteuid;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 
@@ -105,7 +106,7 @@ impl Actors {
         let known: BTreeSet<Key> = self.actors.iter().map(|actor| actor.intent.act.key).collect();
         let mut adopted = Adopted { running: Vec::new(), trouble: stored.trouble, doubtful: stored.doubtful };
         for intent in stored.intents.into_iter().filter(|intent| !known.contains(&intent.act.key)) {
-            let watch = Watch::stranger(intent.pid, intent.starttime);
+            let watch = Watch::stranger(intent.pid, intent.starttime, geteuid().as_raw());
             let actor = Actor { intent, child: None, watch, trouble: None };
             // Also one that is over: what it told is charged like any other's.
             adopted.running.push(actor.running());

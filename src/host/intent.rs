@@ -5,11 +5,12 @@
 //! them which writes are still under way, and begins no second one.
 
 use std::collections::BTreeSet;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::act::Line;
@@ -77,6 +78,8 @@ impl Store {
     pub fn open(dir: impl Into<PathBuf>) -> Result<Store, Error> {
         let dir = dir.into();
         DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(error("create", &dir))?;
+        // Whoever could write to it could say that an actor is at work.
+        std::fs::set_permissions(&dir, Permissions::from_mode(0o700)).map_err(error("change mode of", &dir))?;
         Ok(Store { dir })
     }
 
@@ -93,7 +96,10 @@ impl Store {
     pub fn save(&self, intent: &Intent) -> Result<(), Error> {
         let (path, draft) = (self.path(intent.act.key, "json"), self.path(intent.act.key, "draft"));
         let text = serde_json::to_vec(intent).map_err(|e| error("encode", &path)(e.into()))?;
-        std::fs::write(&draft, text).map_err(error("write", &draft))?;
+        // Made anew, so that its mode does not depend on a file that is left there, nor on the umask.
+        let _ = std::fs::remove_file(&draft);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft);
+        file.and_then(|mut file| file.write_all(&text)).map_err(error("write", &draft))?;
         std::fs::rename(&draft, &path).map_err(error("rename", &draft))
     }
 
@@ -179,7 +185,15 @@ impl Store {
 }
 
 fn read(path: &Path) -> io::Result<Intent> {
-    Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+    let mut file = File::open(path)?;
+    let owner = file.metadata()?.uid();
+    if owner != geteuid().as_raw() {
+        let why = format!("it belongs to user {owner}");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text)?)
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -191,6 +205,8 @@ fn remove(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::stat::{Mode, umask};
+
     use super::*;
 
     fn intent(key: &str, boot_id: &str) -> Intent {
@@ -218,6 +234,23 @@ mod tests {
         assert_eq!(store.load("now").intents, vec![stored.clone()]);
         store.forget(stored.act.key).unwrap();
         assert!(names(&dir.path().join("acts")).is_empty());
+    }
+
+    #[test]
+    fn intents_are_for_nobody_else_also_where_the_directory_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let (acts, draft) = (dir.path().join("acts"), dir.path().join("acts/modules.draft"));
+        std::fs::create_dir(&acts).unwrap();
+        std::fs::write(&draft, "").unwrap();
+        for path in [&acts, &draft] {
+            std::fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+        }
+        let before = umask(Mode::empty());
+        let store = Store::open(&acts).unwrap();
+        store.save(&intent("modules", "now")).unwrap();
+        umask(before);
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!((mode(&acts), mode(&acts.join("modules.json"))), (0o700, 0o600));
     }
 
     #[test]

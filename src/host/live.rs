@@ -6,6 +6,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use nix::unistd::geteuid;
+
 use super::act::modprobe;
 use super::children::{self, Actors};
 use super::intent::Store;
@@ -16,7 +18,7 @@ use super::look::parts::Parts;
 use super::observe::Observer;
 use super::pci_ids;
 use super::port::{Checking, Closer, Ended, Found, Host, Inherited, Scope, Sign, Witnessed};
-use super::process::Program;
+use super::process::{self, Program};
 use super::readers::Readers;
 use super::root::Root;
 use super::uevents::{Uevents, Wake};
@@ -154,7 +156,12 @@ fn unknown_actor(root: &Root, known: &BTreeSet<u32>) -> Result<Option<u32>, Stri
     // One that ends meanwhile has no name any more.
     let is_actor =
         |pid: &u32| root.read_text(&format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == names::ACTOR);
-    Ok(pids.into_iter().find(is_actor))
+    // Anybody may call a process so.
+    let foreign = |pid: &u32| {
+        let status = root.read_text(&format!("/proc/{pid}/status"));
+        status.is_ok_and(|status| process::is_of_another(&status, geteuid().as_raw()))
+    };
+    Ok(pids.into_iter().find(|pid| is_actor(pid) && !foreign(pid)))
 }
 
 async fn next_ended(actors: &mut Result<Actors, String>) -> children::Ended {

@@ -62,12 +62,13 @@ impl Watch {
             .map_or(Watch::Proc(pid, starttime), Watch::Pidfd)
     }
 
-    /// Watches the process that had this pid and start time, if it is still there.
-    pub fn stranger(pid: u32, starttime: u64) -> Watch {
+    /// Watches the process that had this pid and start time, if it is still there and runs as that user.
+    pub fn stranger(pid: u32, starttime: u64, uid: u32) -> Watch {
         // First the descriptor, then the question whether it is still the same process: the other
         // way round another one could take the pid in between.
         let watch = Watch::child(pid, starttime);
-        if is_gone(pid, starttime) { Watch::Over } else { watch }
+        // What another user runs is no actor of vfiod's, and its user could keep it there for ever.
+        if is_gone(pid, starttime) || is_foreign(pid, uid) { Watch::Over } else { watch }
     }
 
     /// Ready once the process has ended. Needs a tokio runtime around it.
@@ -122,9 +123,40 @@ fn is_gone(pid: u32, starttime: u64) -> bool {
     }
 }
 
+/// Whether a process is known to run as another user, in any of its four ids (a program with a setuid
+/// bit that another user has started has his for one of them).
+#[must_use]
+pub fn is_foreign(pid: u32, uid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| is_of_another(&status, uid))
+}
+
+/// The same of the text of `/proc/<pid>/status`. Where that does not tell, it is not known.
+pub(super) fn is_of_another(status: &str, uid: u32) -> bool {
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    ids.is_some_and(|ids| ids.split_whitespace().any(|id| id.parse() != Ok(uid)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_process_of_another_user_is_no_actor_and_so_is_not_waited_for() {
+        let (own, uid) = (std::process::id(), nix::unistd::geteuid().as_raw());
+        let since = starttime(own).unwrap();
+        assert!(matches!(Watch::stranger(own, since, uid), Watch::Pidfd(_)));
+        assert!(matches!(Watch::stranger(own, since, uid + 1), Watch::Over));
+    }
+
+    #[test]
+    fn one_that_a_user_has_started_with_a_setuid_bit_is_his() {
+        let status = |ids: &str| format!("Name:\tvfiod-act\nUid:\t{ids}\nGid:\t0\t0\t0\t0\n");
+        assert!(!is_of_another(&status("0\t0\t0\t0"), 0));
+        for ids in ["1000\t0\t0\t0", "1000\t1000\t1000\t1000", "0\t0\t1000\t0"] {
+            assert!(is_of_another(&status(ids), 0), "{ids}");
+        }
+        assert!(!is_of_another("Name:\tvfiod-act\n", 0), "not known");
+    }
 
     #[test]
     fn a_process_is_told_from_another_with_its_pid_and_from_one_that_only_waits_to_be_reaped() {
@@ -132,6 +164,9 @@ mod tests {
         let since = starttime(own).unwrap();
         assert!(!is_gone(own, since));
         assert!(is_gone(own, since + 1), "another process");
+        let uid = nix::unistd::geteuid().as_raw();
+        assert!(!is_foreign(own, uid));
+        assert!(is_foreign(own, uid + 1), "another user's");
         let mut child = Command::new("/bin/cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let since = starttime(child.id()).unwrap();
         assert!(!is_gone(child.id(), since));

@@ -13,7 +13,7 @@
 //! * [`show`]: the public picture, for the bus; [`picture`]: when a new one is due
 //! * [`store`]: state on disk, by boot and lasting; `ledger`: the history; [`files`]: how they are written
 //! * [`notify`]: systemd's four words
-//! * [`run`]: `vfiod run`, all of it put together
+//! * [`run`]: `vfiod run`, all of it put together; `lock`: one vfiod a machine
 
 pub mod calls;
 pub mod check;
@@ -23,6 +23,7 @@ pub mod glance;
 pub mod holds;
 pub mod leases;
 mod ledger;
+mod lock;
 pub mod notify;
 pub mod pass;
 pub mod picture;

@@ -2,13 +2,13 @@
 
 #![allow(clippy::disallowed_methods, reason = "the lock and the directories of state are the service's own files")]
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File};
 use std::io::{self, IsTerminal};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use thiserror::Error;
@@ -19,6 +19,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::leases::Leases;
+use super::lock::{self, Unlocked};
 use super::notify::Systemd;
 use super::show::ToBus;
 use super::store::Disk;
@@ -208,11 +209,9 @@ fn read(file: Option<&Path>) -> Result<Settings, String> {
 
 /// One vfiod a machine: taken before the first write, given back by the kernel when it ends.
 fn lock(path: &Path) -> Result<Flock<File>, Failure> {
-    let file =
-        OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(system("open lock", path))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
-        nix::Error::EWOULDBLOCK => Failure::Running(path.to_owned()),
-        error => system("lock", path)(error.into()),
+    lock::lock(path).map_err(|unlocked| match unlocked {
+        Unlocked::Running => Failure::Running(path.to_owned()),
+        Unlocked::System(op, source) => system(op, path)(source),
     })
 }
 
