@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
 use std::path::Path;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -54,11 +57,25 @@ enum Unwitnessed {
     Forever,
 }
 
+/// A closer look under way: what was asked for, and the reader's answer, with its process id.
+struct Looking {
+    closer: Closer,
+    answer: Pin<Box<dyn Future<Output = Result<(u32, Looked), String>>>>,
+}
+
+impl fmt::Debug for Looking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Looking").field("closer", &self.closer).finish_non_exhaustive()
+    }
+}
+
 /// The live kernel.
 #[derive(Debug)]
 pub struct Live {
     observer: Observer,
-    readers: Readers,
+    readers: Rc<Readers>,
+    /// The closer look that is under way.
+    looking: Option<Looking>,
     /// Children that check what stands between devices and virtual machines.
     checkers: Rc<Readers>,
     /// None, and why, where nothing may be written.
@@ -108,7 +125,8 @@ impl Live {
             unwitnessed,
             witness,
             observer: Observer::new(root),
-            readers: Readers::new(Program::own(["look"])),
+            readers: Rc::new(Readers::new(Program::own(["look"]))),
+            looking: None,
             checkers: Rc::new(Readers::new(Program::own(["check"]))),
             trouble: actors.as_ref().err().cloned().into_iter().collect(),
             actors,
@@ -129,6 +147,20 @@ impl Live {
             let witness = Witness::open(self.observer.root());
             self.notes.extend(witness.as_ref().err().filter(|why| *why != before).cloned());
             self.witness = witness;
+        }
+    }
+
+    /// Takes the answer to the closer look in.
+    fn take_look(&mut self, looked: Result<(u32, Looked), String>) -> Found {
+        let closer = self.looking.take().map(|looking| looking.closer).unwrap_or_default();
+        match looked {
+            Ok((reader, looked)) => {
+                if !looked.late.is_empty() {
+                    self.late.insert(reader, looked.late.clone());
+                }
+                self.observer.take_in(looked)
+            }
+            Err(why) => self.observer.take_silence(&closer, why),
         }
     }
 
@@ -162,6 +194,14 @@ fn unknown_actor(root: &Root, known: &BTreeSet<u32>) -> Result<Option<u32>, Stri
         status.is_ok_and(|status| process::is_of_another(&status, geteuid().as_raw()))
     };
     Ok(pids.into_iter().find(|pid| is_actor(pid) && !foreign(pid)))
+}
+
+/// The answer to the closer look; never any where none is under way.
+async fn next_looked(looking: &mut Option<Looking>) -> Result<(u32, Looked), String> {
+    match looking {
+        Some(looking) => looking.answer.as_mut().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn next_ended(actors: &mut Result<Actors, String>) -> children::Ended {
@@ -220,29 +260,18 @@ impl Host for Live {
         Box::pin(async move { checkers.ask("", CHECKED_IN).await })
     }
 
-    async fn look(&mut self, closer: &Closer) -> Found {
+    fn begin_look(&mut self, closer: &Closer) {
         // What held a reader has let go of it when that reader is gone: then it may be read again.
         let about = self.readers.about();
         self.late.retain(|reader, _| about.contains(reader));
         let mut ask = Ask::of(closer, PATIENCE);
         self.late.values().for_each(|late| ask.spare.extend(late));
-        let looked: Result<(u32, Looked), String> = match serde_json::to_string(&ask) {
-            Ok(ask) => tokio::select! {
-                looked = self.readers.ask_one(&ask, PATIENCE * 4) => looked,
-                // Whoever unloads a module meanwhile is gone when the look has ended.
-                never = attend(&mut self.witness) => match never {},
-            },
-            Err(error) => Err(error.to_string()),
+        let readers = Rc::clone(&self.readers);
+        let answer = async move {
+            let ask = serde_json::to_string(&ask).map_err(|error| error.to_string())?;
+            readers.ask_one(&ask, PATIENCE * 4).await
         };
-        match looked {
-            Ok((reader, looked)) => {
-                if !looked.late.is_empty() {
-                    self.late.insert(reader, looked.late.clone());
-                }
-                self.observer.take_in(looked)
-            }
-            Err(why) => self.observer.take_silence(closer, why),
-        }
+        self.looking = Some(Looking { closer: closer.clone(), answer: Box::pin(answer) });
     }
 
     async fn begin(&mut self, act: &Act, deadline: Time) -> Result<(), String> {
@@ -264,6 +293,7 @@ impl Host for Live {
     async fn next(&mut self) -> Sign {
         tokio::select! {
             biased;
+            looked = next_looked(&mut self.looking) => Sign::Looked(self.take_look(looked)),
             ended = next_ended(&mut self.actors) => {
                 Sign::Ended(Ended { key: ended.key, outcomes: ended.outcomes, trouble: ended.trouble })
             }

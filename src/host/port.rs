@@ -69,6 +69,8 @@ pub enum Sign {
     Event(Option<Address>),
     /// An actor is back.
     Ended(Ended),
+    /// The closer look has ended that was begun last.
+    Looked(Found),
 }
 
 /// An actor that is back.
@@ -126,8 +128,9 @@ pub trait Host {
     /// taken in a child: nobody waits for it but those who asked.
     fn check(&mut self) -> Checking;
 
-    /// Takes a closer look. Always comes back, with unreadable facts where reads did not.
-    fn look(&mut self, closer: &Closer) -> impl Future<Output = Found>;
+    /// Begins a closer look, in the place of one that is under way. It always comes back, as a sign
+    /// ([`Sign::Looked`]), with unreadable facts where reads did not.
+    fn begin_look(&mut self, closer: &Closer);
 
     /// Begins an act in a process of its own, its intent stored first.
     fn begin(&mut self, act: &Act, deadline: Time) -> impl Future<Output = Result<(), String>>;

@@ -95,6 +95,46 @@ pub struct ModuleStatus {
 }
 
 impl Status {
+    /// The worst of these parts.
+    #[must_use]
+    pub fn health_of(entries: &BTreeMap<String, Standing>, modules: &BTreeMap<Module, ModuleStatus>) -> Health {
+        let worst_entry = entries.values().map(|standing| Health::of(standing.state)).max();
+        let worst_module = modules.values().filter(|module| !module.state.serves()).map(|module| {
+            if module.blocked || module.stuck || module.fighting { Health::Blocked } else { Health::Degraded }
+        });
+        worst_entry.into_iter().chain(worst_module).max().unwrap_or(Health::Ready)
+    }
+
+    /// This picture with what a later one shows to be lost, and nothing else of that; none where nothing
+    /// is. What a closer look is still to tell is not in the later one.
+    #[must_use]
+    pub fn with_losses(&self, later: &Status) -> Option<Status> {
+        let mut told = self.clone();
+        told.devices.retain(|address, device| !device.standing.state.is_good() || later.devices.contains_key(address));
+        for (address, device) in later.devices.iter().filter(|(_, device)| !device.standing.state.is_good()) {
+            let was_good = match self.devices.get(address) {
+                Some(before) => before.standing.state.is_good(),
+                // New in an entry that was well.
+                None => self.entries.get(&device.entry).is_some_and(|entry| entry.state.is_good()),
+            };
+            if was_good {
+                told.devices.insert(*address, device.clone());
+            }
+        }
+        for (name, entry) in later.entries.iter().filter(|(_, entry)| !entry.state.is_good()) {
+            if let Some(good) = told.entries.get_mut(name).filter(|entry| entry.state.is_good()) {
+                good.clone_from(entry);
+            }
+        }
+        for (name, module) in later.modules.iter().filter(|(_, module)| !module.state.serves()) {
+            if let Some(good) = told.modules.get_mut(name).filter(|module| module.state.serves()) {
+                good.clone_from(module);
+            }
+        }
+        told.health = Status::health_of(&told.entries, &told.modules);
+        (told != *self).then_some(told)
+    }
+
     /// One line for `systemctl status`: the health, and how many of what.
     #[must_use]
     pub fn line(&self) -> String {

@@ -193,6 +193,10 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         };
         let mut seen = Seen::default();
         if !closer.is_empty() {
+            // What is asked for may just have been lost.
+            let pass = self.keeper.learn(&snapshot, self.host.now());
+            let plan = self.keeper.decide(&pass);
+            self.tell_losses(&pass, &plan);
             let Some(found) = self.look(&closer).await else {
                 return Err(Refusal::Failed("vfiod stops".to_owned()));
             };

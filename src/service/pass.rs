@@ -2,12 +2,12 @@
 
 use super::glance::{Pace, Recalled};
 use super::notify::Notify;
-use super::pulse::Cause;
+use super::pulse::{Cause, longest};
 use super::seen::Seen;
 use super::store::Store;
 use super::tell::{Tell, Told};
 use super::watch::{Request, Watch};
-use crate::host::port::{Closer, Found, Host, Scope, Witnessed};
+use crate::host::port::{Closer, Found, Host, Scope, Sign, Witnessed};
 use crate::model::keeper::Pass;
 use crate::model::plan::{Key, Plan};
 use crate::model::policy::Mode;
@@ -47,6 +47,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             if closer.is_empty() {
                 break;
             }
+            self.tell_losses(&pass, &plan);
             let Some(found) = self.look(&closer).await else { return };
             seen.add(closer, found);
             self.besides = seen.pinned.iter().flat_map(|pinned| pinned.is()).flatten().map(|(a, _)| *a).collect();
@@ -85,7 +86,9 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         if self.ready && self.settings.policy.mode == Mode::Enforce {
             self.act(cause, &pass, &mut plan).await;
         }
-        let status = self.report(&pass, &plan);
+        let status = self.keeper.status(&pass, &plan);
+        self.passes += 1;
+        self.report(&pass, &status);
         self.answer(&pass, &plan, &status);
         self.status = Some(status);
         if !self.ready {
@@ -143,14 +146,53 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         Closer { looks, pins, serials, pinned: plan.look_for_pinned && seen.pinned.is_none() }
     }
 
-    /// Looks closer, unless an end is asked for meanwhile.
+    /// Tells what is lost and was not told yet: before a look, which may take seconds where the kernel
+    /// holds its reader, and would leave it shown as ready for as long.
+    pub(super) fn tell_losses(&mut self, pass: &Pass<'_>, plan: &Plan) {
+        let Some(shown) = self.status.as_ref().filter(|_| self.ready) else { return };
+        if let Some(status) = shown.with_losses(&self.keeper.status(pass, plan)) {
+            self.report(pass, &status);
+            self.status = Some(status);
+        }
+    }
+
+    /// Observes while a look is under way, and tells what was lost meanwhile. Nothing is decided by it.
+    fn glimpse(&mut self) {
+        let snapshot = self.observe();
+        let pass = self.keeper.learn(&snapshot, self.host.now());
+        let plan = self.keeper.decide(&pass);
+        self.tell_losses(&pass, &plan);
+    }
+
+    /// Keeps a sign for after the look. One and the same event says no more a second time.
+    fn defer(&mut self, sign: Sign) {
+        if !matches!(sign, Sign::Event(_)) || !self.signs.contains(&sign) {
+            self.signs.push_back(sign);
+        }
+    }
+
+    /// Looks closer, unless an end is asked for meanwhile. What comes in meanwhile is taken up after it,
+    /// but for what is lost.
     pub(super) async fn look(&mut self, closer: &Closer) -> Option<Found> {
-        let looking = self.host.look(closer);
-        tokio::pin!(looking);
+        self.host.begin_look(closer);
+        let every = longest(&self.settings.watch);
+        let mut glimpse = self.host.now() + every;
         loop {
+            let now = self.host.now();
+            if glimpse <= now {
+                self.glimpse();
+                glimpse = now + every;
+            }
             tokio::select! {
                 biased;
-                found = &mut looking => return Some(found),
+                sign = self.host.next() => match sign {
+                    Sign::Looked(found) => return Some(found),
+                    sign => {
+                        glimpse = glimpse.min(now + self.settings.watch.settle);
+                        self.defer(sign);
+                    }
+                },
+                () = tokio::time::sleep(glimpse.since(now)) => {}
                 request = self.requests.recv() => match request {
                     Some(Request::Reload(settings, call)) => self.reload.push_back((settings, call)),
                     Some(Request::Call(call)) => self.calls.push_back(call),
@@ -206,26 +248,24 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     }
 
     /// Tells what has changed, and keeps what must be remembered.
-    fn report(&mut self, pass: &Pass<'_>, plan: &Plan) -> Status {
-        let status = self.keeper.status(pass, plan);
+    fn report(&mut self, pass: &Pass<'_>, status: &Status) {
         let before = self.told.as_ref().or(self.status.as_ref());
-        let mut events = event::between(before, &status, pass.snapshot.taken);
+        let mut events = event::between(before, status, pass.snapshot.taken);
         if let Some(before) = before {
             let there = |address| pass.snapshot.functions.contains_key(&address);
-            events.extend(event::gone(before, &status, there));
+            events.extend(event::gone(before, status, there));
         }
-        alert::raise_once(before.is_none(), &mut events, &status, &mut self.keeper.memory.alerted);
-        self.told = event::told(before, &status);
+        alert::raise_once(before.is_none(), &mut events, status, &mut self.keeper.memory.alerted);
+        self.told = event::told(before, status);
         if !self.ready || !events.is_empty() {
             self.checks.want(self.host.now());
         }
         events.append(&mut self.verdicts);
         if !self.ready {
-            self.tell.tell(Told::Started { status: &status, mode: self.settings.policy.mode });
+            self.tell.tell(Told::Started { status, mode: self.settings.policy.mode });
         }
-        self.keeper.memory.records.note(&status, &events, pass.snapshot.taken);
-        self.passes += 1;
-        self.show(pass, &status, &events);
+        self.keeper.memory.records.note(status, &events, pass.snapshot.taken);
+        self.show(pass, status, &events);
         for why in self.notes.drain(..) {
             self.tell.tell(Told::Unwitnessed { why });
         }
@@ -238,6 +278,5 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             self.line = line;
         }
         self.keep(&events);
-        status
     }
 }

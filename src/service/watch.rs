@@ -94,6 +94,8 @@ pub struct Watch<H, T, S, N> {
     /// Whether another one begins when this one has ended.
     pub(super) handed_over: bool,
     pub(super) reload: VecDeque<(Reading, Option<Call>)>,
+    /// Signs that came in during a look, and were not taken up yet.
+    pub(super) signs: VecDeque<Sign>,
     /// Calls that were not taken up yet.
     pub(super) calls: VecDeque<Call>,
     /// Calls that wait for a pass.
@@ -145,6 +147,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             stop: false,
             handed_over: false,
             reload: VecDeque::new(),
+            signs: VecDeque::new(),
             calls: VecDeque::new(),
             waiting: Vec::new(),
             planned: None,
@@ -223,6 +226,9 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     /// Takes what has come in meanwhile, without waiting: where one pass is due right after the
     /// other, nobody else would.
     async fn take_signs(&mut self) {
+        while let Some(sign) = self.signs.pop_front() {
+            self.note_sign(sign);
+        }
         for _ in 0..AT_ONCE {
             tokio::select! {
                 biased;
@@ -292,6 +298,8 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
                 self.note_ended(&ended);
                 self.pulse.ask(now);
             }
+            // Of a look that was given up.
+            Sign::Looked(_) => {}
         }
     }
 

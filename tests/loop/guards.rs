@@ -224,7 +224,8 @@ async fn a_look_that_does_not_answer_leaves_the_device_alone_and_the_loop_alive(
         lab.unbind(NIC);
         lab.secs(60).await;
         assert_eq!(lab.writes(NIC), before);
-        assert_eq!(lab.kinds(), [Kind::Held]);
+        // Lost it is before anybody can tell why it is left alone.
+        assert_eq!(lab.kinds(), [Kind::Drifted, Kind::Held]);
         // A look begins within half a period of the last sign, and is waited for no longer than eight seconds.
         let beats = lab.beats();
         assert!(beats.len() >= 3 && beats.windows(2).all(|two| two[1] - two[0] < WATCHDOG), "{beats:?}");

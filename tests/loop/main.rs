@@ -5,6 +5,7 @@ mod blocked;
 mod calls;
 mod guards;
 mod holds;
+mod looking;
 mod modules;
 mod pace;
 mod releases;

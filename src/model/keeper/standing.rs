@@ -14,7 +14,7 @@ use crate::model::plan::{About, Held, Plan};
 use crate::model::preflight::blockers::blockers;
 use crate::model::preflight::code::Code;
 use crate::model::remedy::remedy;
-use crate::model::state::{Health, State};
+use crate::model::state::State;
 use crate::model::status::{DeviceStatus, ModuleStatus, Standing, Status};
 
 /// How the reason begins of what is released and has been given back; the command line knows by it
@@ -83,12 +83,7 @@ impl Keeper {
                 (module.clone(), status)
             })
             .collect();
-        let worst_entry = entries.values().map(|standing| Health::of(standing.state)).max();
-        let worst_module = modules.values().filter(|module| !module.state.serves()).map(|module| {
-            if module.blocked || module.stuck || module.fighting { Health::Blocked } else { Health::Degraded }
-        });
-        let health = worst_entry.into_iter().chain(worst_module).max().unwrap_or(Health::Ready);
-        Status { health, entries, devices, modules }
+        Status { health: Status::health_of(&entries, &modules), entries, devices, modules }
     }
 
     /// The last unload; while a module is on its way out, the one before is not meant.
