@@ -118,8 +118,14 @@ pub mod message {
     pub const ADOPTED: &str = "8ce7051d730045a1869479958b523a7d";
     /// A module load makes the kernel bind a device that is pinned to it and not declared.
     pub const ALSO_BINDS: &str = "b16f34b132094e749631bd0a09529fc1";
-    /// A device was given back at a person's request, and is left alone.
+    /// A device is given back at a person's request, and then left alone.
     pub const RELEASED: &str = "60ca48dda2b143ddbab14bddb57e830a";
+    /// A release has come about: the device is the host's.
+    pub const GIVEN_BACK: &str = "53df274181d2436eafc84439f4c36f2d";
+    /// A required module has been loading for longer than `repair.deadline`.
+    pub const LOADING: &str = "07401aadb2484c728f3ddb9e46de808e";
+    /// A module that has been loading for so long is loading no more.
+    pub const LOADING_OVER: &str = "8bc4b06e056d4b718da8b69c67ec4070";
     /// A released device is kept again.
     pub const UNRELEASED: &str = "8418664ba6404214a2934eea43eaab21";
     /// What a check warns of has changed, about a declared device or the host.

@@ -43,6 +43,7 @@ pub fn of_event(event: &Event) -> Option<zbus::Result<Message>> {
         Kind::Drifted | Kind::ModuleLost => "Drifted",
         Kind::Repaired | Kind::ModuleRestored => "Repaired",
         Kind::RepairFailed => "RepairFailed",
+        Kind::GivenBack => "GivenBack",
         _ => return None,
     };
     let mut details: BTreeMap<&str, Variant<'_>> = BTreeMap::new();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::cause::{Culprit, How};
+use super::keeper::GIVEN_BACK;
 use super::module::ModuleState;
 use super::pci::Address;
 use super::plan::About;
@@ -50,8 +51,14 @@ pub enum Kind {
     Unstuck,
     /// A person has had a device given back.
     Released,
+    /// That has been done: the device is the host's.
+    GivenBack,
     /// A person has ended that: the device is kept again.
     Adopted,
+    /// A required module has been loading for longer than a repair may take.
+    Loading,
+    /// It is not loading any more.
+    LoadingOver,
     /// What a check warns of has changed, about a declared device or the host.
     Verdict,
 }
@@ -133,6 +140,10 @@ pub fn between(old: Option<&Status>, new: &Status, now: Time) -> Vec<Event> {
     for (address, status) in new.devices.iter().filter(|(address, status)| !falling(**address, status)) {
         let before = old.and_then(|old| old.devices.get(address)).map(|before| &before.standing);
         let was = before.or_else(|| old.and_then(|old| old.entries.get(&status.entry)));
+        if was.is_some_and(|was| given_back(was, &status.standing)) {
+            events.push(device(Kind::GivenBack, Level::Notice, About::Device(*address), was, status, now));
+            continue;
+        }
         if was.is_some_and(|was| was.state == status.standing.state && !blocked_anew(was, &status.standing)) {
             continue;
         }
@@ -227,6 +238,12 @@ fn is_falling(old: &Status, new: &Status, address: Address, device: &DeviceStatu
     let was_well = || old.devices.get(&address).is_some_and(|before| before.standing.state.is_good());
     let leaving = || new.modules.get(&device.wanted.module()).is_some_and(|module| module.leaving);
     device.driver.is_none() && device.standing.lost.is_some() && leaving() && was_well()
+}
+
+/// Whether a release that was told has come about since.
+fn given_back(was: &Standing, now: &Standing) -> bool {
+    let both_released = [was, now].iter().all(|standing| standing.state == State::Released);
+    both_released && now.reason.starts_with(GIVEN_BACK) && !was.reason.starts_with(GIVEN_BACK)
 }
 
 /// Whether a blocked device is blocked for something else now: by the finding's code, since the
@@ -350,6 +367,11 @@ fn module_events(about: &About, before: Option<&ModuleStatus>, now: &ModuleStatu
     match (was_stuck, now.stuck) {
         (false, true) => tell(Kind::Stuck, Level::Alert, None),
         (true, false) => tell(Kind::Unstuck, Level::Notice, None),
+        _ => {}
+    }
+    match (before.is_some_and(|before| before.slow), now.slow) {
+        (false, true) => tell(Kind::Loading, Level::Warning, None),
+        (true, false) => tell(Kind::LoadingOver, Level::Notice, None),
         _ => {}
     }
     if now.state.serves() {

@@ -55,6 +55,8 @@ pub struct Memory {
     pub gone: BTreeSet<Module>,
     /// When who unloaded what, by unit or command.
     pub rhythms: BTreeMap<Module, BTreeMap<String, Rhythm>>,
+    /// Required modules that are loading, and since when that is seen.
+    pub loading: BTreeMap<Module, Time>,
     /// What somebody was alerted to and still stands.
     pub alerted: Alerted,
     /// The last loss of each declared device.

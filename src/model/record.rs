@@ -36,17 +36,41 @@ pub struct Record {
     pub since: Time,
     /// How often it was lost.
     pub drifts: u64,
-    /// How often it was brought back.
+    /// How often it was brought back, of those times.
     pub repairs: u64,
+    /// Whether it has been as it should be since it was lost or released last.
+    pub kept: bool,
+    /// Whether it was counted as lost, and is not back yet.
+    pub lost: bool,
 }
 
 impl Records {
     /// Takes note of a picture and of what changed since the one before.
     pub fn note(&mut self, status: &Status, events: &[Event], now: Time) {
-        stand(&mut self.entries, status.entries.iter().map(|(name, it)| (name, it.state.as_str())), now);
-        stand(&mut self.devices, status.devices.iter().map(|(address, it)| (address, it.standing.state.as_str())), now);
-        stand(&mut self.modules, status.modules.iter().map(|(module, it)| (module, it.state.as_str())), now);
+        let devices = status.devices.iter().map(|(address, it)| (address, it.standing.state));
+        let devices = devices.map(|(address, state)| (address, state.as_str(), state.is_good()));
+        let modules = status.modules.iter().map(|(module, it)| (module, it.state.as_str(), it.state.serves()));
+        let entries = status.entries.iter().map(|(name, it)| (name, it.state.as_str(), false));
+        stand(&mut self.entries, entries, now);
+        // What was lost and is told to be back.
+        let back = events.iter().filter(|event| self.is_lost(&event.about)).filter_map(|event| match event.kind {
+            Kind::Repaired | Kind::ModuleRestored => event.latency,
+            _ => None,
+        });
+        if let Some(latency) = back.last() {
+            self.counters.last_repair_latency_usec = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        }
+        self.counters.repairs += stand(&mut self.devices, devices, now) + stand(&mut self.modules, modules, now);
         events.iter().for_each(|event| self.count(event));
+    }
+
+    fn is_lost(&self, about: &About) -> bool {
+        let record = match about {
+            About::Device(address) => self.devices.get(address),
+            About::Module(module) => self.modules.get(module),
+            About::Entry(_) | About::Host => None,
+        };
+        record.is_some_and(|record| record.lost)
     }
 
     fn count(&mut self, event: &Event) {
@@ -57,39 +81,44 @@ impl Records {
             About::Host => return,
         };
         match event.kind {
-            Kind::Drifted | Kind::ModuleLost => {
+            // What never was as it should be is not lost, nor is what is lost already.
+            Kind::Drifted | Kind::ModuleLost if record.kept => {
+                (record.kept, record.lost) = (false, true);
                 self.counters.drifts += 1;
                 record.drifts += 1;
             }
-            Kind::Repaired | Kind::ModuleRestored => {
-                self.counters.repairs += 1;
-                record.repairs += 1;
-                if let Some(latency) = event.latency {
-                    self.counters.last_repair_latency_usec = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-                }
-            }
+            // Somebody has it back, and when it is kept again that is no repair.
+            Kind::Released => (record.kept, record.lost) = (false, false),
             Kind::RepairFailed => self.counters.failures += 1,
             _ => {}
         }
     }
 }
 
-/// Dates what stands otherwise than before, and forgets what is not there any more.
+/// Dates what stands otherwise than before: key, word, and whether that is as it should be. Answers with
+/// how many were lost and are so again.
 fn stand<'a, K: Ord + Hash + Clone + 'a>(
     records: &mut BTreeMap<K, Record>,
-    words: impl Iterator<Item = (&'a K, &'static str)>,
+    words: impl Iterator<Item = (&'a K, &'static str, bool)>,
     now: Time,
-) {
-    for (key, word) in words {
-        match records.get_mut(key) {
-            Some(record) if record.word == word => {}
-            Some(record) => {
-                word.clone_into(&mut record.word);
-                record.since = now;
-            }
-            None => {
-                drop(records.insert(key.clone(), Record { word: word.to_owned(), since: now, ..Record::default() }))
+) -> u64 {
+    let mut back = 0;
+    for (key, word, good) in words {
+        let record = match records.get_mut(key) {
+            Some(record) => record,
+            None => records.entry(key.clone()).or_insert_with(|| Record { since: now, ..Record::default() }),
+        };
+        if record.word != word {
+            word.clone_into(&mut record.word);
+            record.since = now;
+        }
+        if good {
+            record.kept = true;
+            if std::mem::take(&mut record.lost) {
+                record.repairs += 1;
+                back += 1;
             }
         }
     }
+    back
 }

@@ -92,6 +92,9 @@ pub struct ModuleStatus {
     /// Whether it is just being unloaded, and who does it may be known in a moment.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
+    /// Whether somebody has been loading it for longer than a repair may take.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub slow: bool,
 }
 
 impl Status {
@@ -100,7 +103,11 @@ impl Status {
     pub fn health_of(entries: &BTreeMap<String, Standing>, modules: &BTreeMap<Module, ModuleStatus>) -> Health {
         let worst_entry = entries.values().map(|standing| Health::of(standing.state)).max();
         let worst_module = modules.values().filter(|module| !module.state.serves()).map(|module| {
-            if module.blocked || module.stuck || module.fighting { Health::Blocked } else { Health::Degraded }
+            if module.blocked || module.stuck || module.slow || module.fighting {
+                Health::Blocked
+            } else {
+                Health::Degraded
+            }
         });
         worst_entry.into_iter().chain(worst_module).max().unwrap_or(Health::Ready)
     }

@@ -311,7 +311,10 @@ fn id(kind: Kind) -> &'static str {
         Kind::Stuck => message::STUCK,
         Kind::Unstuck => message::UNSTUCK,
         Kind::Released => message::RELEASED,
+        Kind::GivenBack => message::GIVEN_BACK,
         Kind::Adopted => message::UNRELEASED,
+        Kind::Loading => message::LOADING,
+        Kind::LoadingOver => message::LOADING_OVER,
         Kind::Verdict => message::VERDICT,
     }
 }

@@ -163,12 +163,12 @@ async fn a_transition_is_signalled_after_what_it_has_changed() {
     let mut stream = heard(&client).await;
     let gpu = "0000:01:00.0".parse().unwrap();
     vfiod.show(|picture| picture.devices.get_mut(&gpu).unwrap().state = State::Drifted);
-    for kind in [Kind::Drifted, Kind::Held, Kind::Repaired, Kind::RepairFailed] {
+    for kind in [Kind::Drifted, Kind::Held, Kind::Repaired, Kind::RepairFailed, Kind::Released, Kind::GivenBack] {
         vfiod.transitions.try_send(vec![event(kind)]).unwrap();
     }
     assert_eq!(named(&next(&mut stream).await).1, "PropertiesChanged");
     let mut names = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..4 {
         let signal = next(&mut stream).await;
         let body = signal.body();
         let (object, name, old, new, cause, details): (
@@ -189,7 +189,7 @@ async fn a_transition_is_signalled_after_what_it_has_changed() {
         assert_eq!(path, "/org/vfiod1/manager");
         names.push(member);
     }
-    assert_eq!(names, ["Drifted", "Repaired", "RepairFailed"]);
+    assert_eq!(names, ["Drifted", "Repaired", "RepairFailed", "GivenBack"]);
 }
 
 #[tokio::test]

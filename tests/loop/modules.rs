@@ -3,6 +3,7 @@
 use vfiod::host::sim::machine::lab;
 use vfiod::host::sim::{Answer, Fault, Kernel, Rule, Use, Version};
 use vfiod::model::event::{Event, Kind, Level};
+use vfiod::model::state::Health;
 
 use crate::support::lab::{NIC, OTHER, SLOT};
 use crate::support::{Lab, Said, addr, by, module, run};
@@ -264,6 +265,42 @@ async fn a_module_that_cannot_be_loaded_does_not_keep_another_from_being_loaded(
         lab.secs(5).await;
         assert!(lab.is_live("vfio_pci"));
         assert_eq!(lab.driver(NIC).as_deref(), Some("vfio-pci"));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_module_that_somebody_loads_and_that_stays_so_is_told_once_and_when_it_ends() {
+    run(async {
+        let lab = Lab::new("modules.keep = [\"vfio_iommu_type1\"]\nrepair.deadline = \"20s\"\n");
+        let type1 = module("vfio_iommu_type1");
+        lab.machine.with(|kernel| kernel.break_it(Fault::LoadHangs(type1.clone())));
+        let Answer::Blocks(job) = lab.modprobe("vfio_iommu_type1") else { panic!("it does not hang") };
+        let mut lab = lab;
+        lab.start();
+        lab.secs(19).await;
+        assert_eq!(lab.kinds(), []);
+        lab.secs(200).await;
+        let told = lab.of(Kind::Loading);
+        let words: Vec<_> = told.iter().map(|event| (event.level, event.new.as_str(), &event.cause[..])).collect();
+        let why = "it has been loading since 60.000000s, for more than 20s: somebody waits in the kernel";
+        assert_eq!(words, [(Level::Warning, "loading", why)], "once");
+        let picture = lab.picture();
+        assert_eq!((picture.modules[&type1].reason.as_str(), picture.health), (why, Health::Blocked));
+        assert_eq!(lab.loads(), 0, "nothing else waits for the same");
+        // A restart knows since when.
+        lab.stop().await;
+        lab.start();
+        lab.secs(1).await;
+        assert_eq!(lab.picture().modules[&type1].reason, why);
+        lab.hush();
+        lab.machine.with(|kernel| {
+            kernel.mend(&Fault::LoadHangs(type1.clone()));
+            kernel.advance(job)
+        });
+        lab.secs(6).await;
+        assert_eq!(lab.kinds(), [Kind::LoadingOver, Kind::ModuleRestored]);
+        assert_eq!(lab.line(), "ready: nothing is declared");
     })
     .await;
 }

@@ -22,7 +22,14 @@ async fn a_released_device_goes_back_to_its_driver_and_stays_there_over_restarts
         );
         assert_eq!(lab.driver(NIC).as_deref(), Some("e1000e"));
         assert_eq!(lab.machine.ask(|kernel| kernel.pin(addr(NIC)).cloned()), None);
-        assert_eq!(lab.kinds(), [Kind::Released]);
+        // Told when it begins, and when it is done.
+        let told: Vec<_> = lab.events().into_iter().map(|event| (event.kind, event.cause)).collect();
+        let done = "given back to the host, on e1000e, asked for by user 1000";
+        assert_eq!(
+            told,
+            [(Kind::Released, "it is on vfio-pci, being given back".to_owned()), (Kind::GivenBack, done.to_owned())]
+        );
+        assert_eq!(lab.shelf.lines.borrow().last().map(|line| line.kind), Some(Kind::GivenBack));
         assert_eq!(lab.line(), "held: 1 ready, 1 released");
         // An unload takes the other one away, and brings only that one back.
         lab.modprobe_r("vfio_pci").await;

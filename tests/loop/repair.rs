@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use vfiod::bus::call::Ask;
 use vfiod::host::sim::Answer;
 use vfiod::host::sim::kernel::Writer;
 use vfiod::host::sim::machine::lab;
@@ -10,6 +11,7 @@ use vfiod::host::sim::{Process, Version};
 use vfiod::model::event::{Kind, Level};
 use vfiod::model::plan::About;
 
+use crate::support::ask::device;
 use crate::support::lab::{NIC, OTHER, PAIR, SLOT};
 use crate::support::{Lab, Said, addr, by, module, run};
 
@@ -362,6 +364,38 @@ async fn what_must_be_looked_at_is_looked_at_halfway_through_the_quiet_time_and_
         lab.machine.sign.notify_one();
         lab.secs(1).await;
         assert_eq!(times(begin), (vec![50, 120], vec![170]));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_and_brought_back_are_counted_of_the_same_things() {
+    run(async {
+        let counted = |lab: &Lab| {
+            let counters = lab.picture().counters;
+            (counters.drifts, counters.repairs)
+        };
+        // Modules and devices that were never there before are not brought back.
+        let lab = Lab::ready(&(by("nic", NIC) + &by("other", OTHER))).await;
+        assert_eq!((counted(&lab), lab.picture().counters.last_repair_latency_usec), ((0, 0), 0));
+        lab.unbind(NIC);
+        lab.secs(3).await;
+        assert_eq!(counted(&lab), (1, 1));
+        let latency = lab.picture().counters.last_repair_latency_usec;
+        assert!(latency > 0);
+        // Two modules and two devices.
+        lab.modprobe_r("vfio_pci").await;
+        lab.ms(130).await;
+        assert_eq!(counted(&lab), (5, 1), "{:?}", lab.kinds());
+        lab.secs(3).await;
+        assert_eq!(counted(&lab), (5, 5));
+        // Nor is what a person has had released and adopted.
+        lab.ask(Ask::Release(device(NIC))).await.unwrap().unwrap();
+        lab.ask(Ask::Adopt(device(NIC))).await.unwrap().unwrap();
+        lab.secs(3).await;
+        assert_eq!((lab.line().as_str(), counted(&lab)), ("ready: 2 ready", (5, 5)));
+        let of_devices: Vec<_> = lab.picture().devices.values().map(|view| (view.drifts, view.repairs)).collect();
+        assert_eq!(of_devices, [(2, 2), (1, 1)]);
     })
     .await;
 }

@@ -44,6 +44,7 @@ fn module(state: ModuleState) -> ModuleStatus {
         lost: None,
         not_before: None,
         last_unload: None,
+        slow: false,
         leaving: false,
     }
 }

@@ -149,11 +149,12 @@ fn told(message: &Message, timestamp_usec: u64) -> Option<Line> {
     let header = message.header();
     let (interface, member) = (header.interface()?.as_str(), header.member()?.as_str());
     match (interface, member) {
-        ("org.vfiod1.Manager", "Drifted" | "Repaired" | "RepairFailed") => {
+        ("org.vfiod1.Manager", "Drifted" | "Repaired" | "RepairFailed" | "GivenBack") => {
             type Body = (OwnedObjectPath, String, String, String, String, HashMap<String, OwnedVariant>);
             let (_, name, old, new, cause, details): Body = message.body().deserialize().ok()?;
             let kind = match member {
                 "RepairFailed" => "repair-failed".to_owned(),
+                "GivenBack" => "given-back".to_owned(),
                 other => other.to_lowercase(),
             };
             let more = Event::of(&details);

@@ -126,6 +126,11 @@ impl Keeper {
         let (mut lost, mut unknown) = (BTreeSet::new(), BTreeSet::new());
         for (module, facts) in &pass.snapshot.modules {
             let serves = facts.state.serves();
+            if facts.state == ModuleState::Loading {
+                self.memory.loading.entry(module.clone()).or_insert(now);
+            } else {
+                self.memory.loading.remove(module);
+            }
             if serves {
                 self.memory.served.insert(module.clone());
                 self.memory.refused.remove(module);
@@ -145,6 +150,7 @@ impl Keeper {
                 pace.judge(serves, now, &self.policy.backoff, &self.policy.breaker);
             }
         }
+        self.memory.loading.retain(|module, _| pass.snapshot.modules.contains_key(module));
         // One unload is one incident: what another lost module needs went with it.
         let roots = lost.iter().filter(|module| {
             !lost.iter().any(|other| pass.snapshot.modules.get(other).is_some_and(|facts| facts.needs.contains(module)))

@@ -16,6 +16,7 @@ use crate::model::preflight::code::Code;
 use crate::model::remedy::remedy;
 use crate::model::state::State;
 use crate::model::status::{DeviceStatus, ModuleStatus, Standing, Status};
+use crate::model::time::Time;
 
 /// How the reason begins of what is released and has been given back; the command line knows by it
 /// whether a release has come about.
@@ -67,9 +68,12 @@ impl Keeper {
             .map(|(module, facts)| {
                 let pace = self.memory.pace.get(&Unit::Module(module.clone()));
                 let held = held.get(&About::Module(module.clone()));
+                let slow = self.slow(module, pass.snapshot.taken);
+                let reason = held.map_or_else(|| facts.evidence.clone(), |held| held.reason.clone());
                 let status = ModuleStatus {
                     state: facts.state,
-                    reason: held.map_or_else(|| facts.evidence.clone(), |held| held.reason.clone()),
+                    slow: slow.is_some(),
+                    reason: slow.unwrap_or(reason),
                     blocked: self.hopeless(pass, module).is_some(),
                     stuck: self.memory.is_stuck(module, pass.snapshot.taken),
                     fought_with: self.fought_with(pass, module),
@@ -91,6 +95,17 @@ impl Keeper {
         let unload = self.memory.unloads.get(module)?;
         let explained = facts.state != ModuleState::Unloading || self.memory.gone.contains(module);
         explained.then(|| unload.clone())
+    }
+
+    /// What there is to say of a module that somebody has been loading for too long.
+    fn slow(&self, module: &Module, now: Time) -> Option<String> {
+        let deadline = self.policy.deadline;
+        let since = self.memory.loading.get(module).filter(|since| now.since(**since) >= deadline)?;
+        // Its own load is told as stuck. Without a number that grows, as there.
+        let own = self.memory.is_stuck(module, now);
+        (!own).then(|| {
+            format!("it has been loading since {since}, for more than {deadline:?}: somebody waits in the kernel")
+        })
     }
 
     fn fought_with(&self, pass: &Pass<'_>, module: &Module) -> Option<Module> {
