@@ -57,10 +57,13 @@ enum Unwitnessed {
     Forever,
 }
 
-/// A closer look under way: what was asked for, and the reader's answer, with its process id.
+/// A reader's answer, with its process id.
+type Answered = Result<(u32, Looked), String>;
+
+/// A closer look under way: what was asked for, and the reader's answer to come.
 struct Looking {
     closer: Closer,
-    answer: Pin<Box<dyn Future<Output = Result<(u32, Looked), String>>>>,
+    answer: Pin<Box<dyn Future<Output = Answered>>>,
 }
 
 impl fmt::Debug for Looking {
@@ -151,7 +154,7 @@ impl Live {
     }
 
     /// Takes the answer to the closer look in.
-    fn take_look(&mut self, looked: Result<(u32, Looked), String>) -> Found {
+    fn take_look(&mut self, looked: Answered) -> Found {
         let closer = self.looking.take().map(|looking| looking.closer).unwrap_or_default();
         match looked {
             Ok((reader, looked)) => {
@@ -197,7 +200,7 @@ fn unknown_actor(root: &Root, known: &BTreeSet<u32>) -> Result<Option<u32>, Stri
 }
 
 /// The answer to the closer look; never any where none is under way.
-async fn next_looked(looking: &mut Option<Looking>) -> Result<(u32, Looked), String> {
+async fn next_looked(looking: &mut Option<Looking>) -> Answered {
     match looking {
         Some(looking) => looking.answer.as_mut().await,
         None => std::future::pending().await,

@@ -53,11 +53,11 @@ impl Records {
         let entries = status.entries.iter().map(|(name, it)| (name, it.state.as_str(), false));
         stand(&mut self.entries, entries, now);
         // What was lost and is told to be back.
-        let back = events.iter().filter(|event| self.is_lost(&event.about)).filter_map(|event| match event.kind {
-            Kind::Repaired | Kind::ModuleRestored => event.latency,
+        let back = events.iter().rev().find_map(|event| match event.kind {
+            Kind::Repaired | Kind::ModuleRestored if self.is_lost(&event.about) => event.latency,
             _ => None,
         });
-        if let Some(latency) = back.last() {
+        if let Some(latency) = back {
             self.counters.last_repair_latency_usec = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         }
         self.counters.repairs += stand(&mut self.devices, devices, now) + stand(&mut self.modules, modules, now);
