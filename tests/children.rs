@@ -270,3 +270,30 @@ async fn a_program_that_is_not_there_is_an_error_and_leaves_nothing() {
     assert_eq!(actors.adopt().trouble, Vec::<String>::new());
     assert_eq!(place.acts(), BTreeSet::new(), "swept up");
 }
+
+#[test]
+fn a_child_has_its_programs_name_whatever_it_was_run_as() {
+    let place = Place::new();
+    for (program, verb, name) in [
+        (env!("CARGO_BIN_EXE_vfiod"), "look", "vfiod"),
+        (env!("CARGO_BIN_EXE_vfiod"), "check", "vfiod"),
+        (env!("CARGO_BIN_EXE_vfiod"), "cmdline", "vfiod"),
+        (env!("CARGO_BIN_EXE_vfiod"), "act", "vfiod-act"),
+        (env!("CARGO_BIN_EXE_vfiodctl"), "look", "vfiodctl"),
+        (env!("CARGO_BIN_EXE_vfiodctl"), "texts", "vfiodctl"),
+    ] {
+        // As /proc/self/exe has it: the kernel takes the name of the file that was run.
+        let exe = place.path("exe");
+        let _ = fs::remove_file(&exe);
+        std::os::unix::fs::symlink(program, &exe).unwrap();
+        let mut command = Command::new(&exe);
+        let command = command.arg(verb).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"nonsense\n").unwrap();
+        // It has ended, and is not reaped: its name is still to be read.
+        std::io::copy(&mut child.stdout.take().unwrap(), &mut std::io::sink()).unwrap();
+        let found = fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap();
+        child.wait().unwrap();
+        assert_eq!(found.trim_end(), name, "{program} {verb}");
+    }
+}

@@ -15,6 +15,7 @@ use vfiod::host::act;
 use vfiod::host::live::PATIENCE;
 use vfiod::host::look::look::guards_again;
 use vfiod::host::look::serve::{let_go, serve};
+use vfiod::host::process::take_name;
 use vfiod::host::root::Root;
 use vfiod::host::witness::cmdline;
 use vfiod::model::snapshot::Look;
@@ -72,6 +73,9 @@ fn main() -> ExitCode {
         Some("cmdline") => Verb::Cmdline,
         _ => Arguments::parse().verb,
     };
+    if matches!(verb, Verb::Look | Verb::Check | Verb::Cmdline) {
+        take_name(c"vfiod");
+    }
     let status = match verb {
         Verb::Run { config } => match run::run(config, &environment()) {
             Ok(()) => exit::OK,

@@ -13,6 +13,7 @@ use nix::unistd::{User, geteuid, getuid};
 use vfiod::cli::arguments::{Arguments, Verb};
 use vfiod::cli::run::{Surroundings, run};
 use vfiod::host::look::serve::{let_go, serve};
+use vfiod::host::process::take_name;
 use vfiod::host::root::Root;
 use vfiod::host::saved::texts;
 use vfiod::host::surveyor;
@@ -21,6 +22,9 @@ use vfiod::names::ctl;
 fn main() -> ExitCode {
     // clap's own status for a wrong command line is 2, too, and 0 for --help.
     let arguments = Arguments::parse();
+    if matches!(arguments.verb, Some(Verb::Look | Verb::Texts | Verb::Survey)) {
+        take_name(c"vfiodctl");
+    }
     match arguments.verb {
         Some(Verb::Look) => return child(serve(&Root::live(), io::stdin(), io::stdout())),
         Some(Verb::Texts) => return child(texts::serve(&Root::live(), io::stdin(), io::stdout())),

@@ -1,6 +1,6 @@
 //! A child's program, and the end of a process, told without mistaking another one for it.
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -40,6 +40,13 @@ impl Program {
         command.arg0(names::PROGRAM).args(&self.args).env_clear().current_dir("/");
         command
     }
+}
+
+/// Gives a child its program's name in ps, in the journal and in what systemd says of processes that it
+/// finds left over: run as `/proc/self/exe` it would be called `exe`. To be called before it begins a
+/// thread: those inherit it.
+pub fn take_name(name: &CStr) {
+    let _ = nix::sys::prctl::set_name(name);
 }
 
 /// How the end of a process is noticed.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::expect::{Expect, stale, unused};
 use super::kernel::{Kernel, Running, refusal};
 use super::{back, bind, load};
+use crate::host::process::take_name;
 use crate::host::root::Root;
 use crate::model::pci::{Address, Module};
 use crate::model::plan::{Act, Guard, Outcome, Step};
@@ -195,6 +196,5 @@ pub fn stand_alone() {
         deaf.add(signal);
     }
     let _ = deaf.thread_block();
-    // Run as /proc/self/exe it would be called `exe` in ps and in the journal.
-    let _ = nix::sys::prctl::set_name(c"vfiod-act");
+    take_name(c"vfiod-act");
 }
