@@ -217,11 +217,18 @@ pub fn klog(bytes: &[u8]) {
     }
 }
 
-/// A libvirt domain: anybody who may define one writes it.
+/// Definitions of virtual machines and networks, of libvirt and Proxmox: anybody who may define one writes it.
 pub fn libvirt(bytes: &[u8]) {
-    if let Ok(domain) = survey::libvirt::parse(&String::from_utf8_lossy(bytes)) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(domain) = survey::libvirt::parse(&text) {
         assert!(!domain.name.contains(char::is_control), "{:?}", domain.name);
     }
+    if let Ok(Some(network)) = survey::libvirt_network::parse(&text) {
+        assert!(!network.name.contains(char::is_control), "{:?}", network.name);
+    }
+    let _ = (survey::claims::proxmox::parse(&text), survey::claims::proxmox::mappings(&text));
+    let words = survey::claims::qemu_args::words(&text);
+    let _ = survey::claims::qemu_args::devices(words.iter().map(String::as_str));
 }
 
 /// The files of sysfs and proc that a survey reads beside those.

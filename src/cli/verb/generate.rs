@@ -1,5 +1,5 @@
-//! `vfiodctl config generate`: a configuration for what is on VFIO today, and for what driverctl and
-//! modprobe have set.
+//! `vfiodctl config generate`: a configuration for what is on VFIO today, and for what driverctl,
+//! modprobe and others have set.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,15 +43,17 @@ struct Draft<'a> {
     descriptions: &'a BTreeMap<Address, String>,
     /// The functions, each with its driver and the reasons to declare it.
     wanted: BTreeMap<Address, (Driver, BTreeSet<String>)>,
-    /// Wishes about what is not there.
+    /// Wishes about what is not there, or is not to be declared without a person's word.
     absent: Vec<String>,
+    /// What virtual machines want, and which.
+    guests: Vec<(Address, String)>,
     names: BTreeSet<String>,
 }
 
 impl<'a> Draft<'a> {
     fn new(snapshot: &'a Snapshot, wishes: &[Wish], descriptions: &'a BTreeMap<Address, String>) -> Draft<'a> {
         let (wanted, absent, names) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        let mut draft = Draft { snapshot, descriptions, wanted, absent, names };
+        let mut draft = Draft { snapshot, descriptions, wanted, absent, guests: Vec::new(), names };
         for (address, function) in &snapshot.functions {
             if let Some(driver) = function.driver.is().filter(|driver| snapshot.is_vfio(driver)) {
                 draft.want(*address, driver, format!("on {driver} now"));
@@ -65,6 +67,7 @@ impl<'a> Draft<'a> {
                     draft.want(*address, driver, source.clone());
                 }
                 About::Device(address, _) => draft.absent.push(format!("{address} ({source}) is not there")),
+                About::Guest(address, who) => draft.guests.push((*address, format!("{who} ({source})"))),
                 About::Ids(ids) => {
                     let with = snapshot.functions.iter().filter(|(_, function)| function.card.ids == *ids);
                     let with: Vec<Address> = with.map(|(address, _)| *address).collect();
@@ -77,7 +80,24 @@ impl<'a> Draft<'a> {
                 }
             }
         }
+        draft.heed_guests();
         draft
+    }
+
+    /// What virtual machines want: a reason more for what is declared anyway. What is not on VFIO is
+    /// theirs to take when they start, or the user's to declare.
+    fn heed_guests(&mut self) {
+        for (address, who) in std::mem::take(&mut self.guests) {
+            match (self.wanted.get_mut(&address), self.snapshot.functions.get(&address)) {
+                (Some((_, why)), _) => _ = why.insert(who),
+                (None, Some(function)) if !function.card.bridge => {
+                    let driver = function.driver.is().map_or("no driver", |driver| driver.as_str());
+                    self.absent.push(format!("{address}, on {driver} now: {who}"));
+                }
+                (None, Some(_)) => {}
+                (None, None) => self.absent.push(format!("{address} is not there: {who}")),
+            }
+        }
     }
 
     /// Bridges are never declared: they are not passed through.

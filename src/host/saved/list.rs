@@ -1,5 +1,6 @@
 //! Which files are saved, how much of each, and why. vfiodctl(1) says the same in words.
 
+use super::guests;
 use super::part::{self, Part};
 
 /// Some files of one directory, or of several alike.
@@ -47,6 +48,10 @@ const fn slow(at: &'static str, name: &'static [&'static str], unread: &'static 
     Collected { at, names: name, how: How::Slow(part::all, unread), why }
 }
 
+const fn proxmox(at: &'static str, names: &'static [&'static str], part: Part, why: &'static str) -> Collected {
+    Collected { at, names, how: How::Slow(part, "\n"), why }
+}
+
 const fn link(at: &'static str, names: &'static [&'static str], why: &'static str) -> Collected {
     Collected { at, names, how: How::Link, why }
 }
@@ -60,7 +65,7 @@ const fn rules(at: &'static str) -> Collected {
 }
 
 /// All of it, but for [`below`](super::below) and [`odds`](super::odds).
-pub const LIST: [Collected; 56] = [
+pub const LIST: [Collected; 64] = [
     whole(
         DEVICE,
         &["vendor", "device", "subsystem_vendor", "subsystem_device", "class", "modalias"],
@@ -120,7 +125,16 @@ pub const LIST: [Collected; 56] = [
     whole("/etc/vfiod/conf.d", &["*.toml"], "what is declared"),
     whole("/run/vfiod/conf.d", &["*.toml"], "what is declared"),
     part("/etc/driverctl.d", &["pci-*"], part::first_word, "what driverctl has set"),
-    part("/etc/libvirt/qemu", &["*.xml"], part::domain, "functions that virtual machines want"),
+    part("/etc/dpdk", &["interfaces"], part::all, "what DPDK's init script binds"),
+    whole("/etc/mdevctl.d/FUNCTION", &["*"], "mediated devices that mdevctl makes"),
+    part("/etc/libvirt/qemu", &["*.xml"], guests::domain, "functions that virtual machines want"),
+    part("/etc/libvirt/ch", &["*.xml"], guests::domain, "functions that virtual machines want"),
+    part("/etc/libvirt/libxl", &["*.xml"], guests::domain, "functions that virtual machines want"),
+    part("/etc/libvirt/qemu/networks", &["*.xml"], guests::network, "functions that networks hand out"),
+    link("/etc/pve", &["local"], "which node of Proxmox it is"),
+    // A file system of Proxmox's own serves these.
+    proxmox("/etc/pve/qemu-server", &["*.conf"], guests::vm, "functions that virtual machines want"),
+    proxmox("/etc/pve/mapping", &["pci.cfg"], guests::mappings, "names of functions"),
     name("/usr/bin", &["dracut", "mkinitcpio"], "what builds the initramfs"),
     name("/usr/sbin", &["mkinitramfs", "update-initramfs"], "what builds the initramfs"),
     name("/dev/vfio", &["*"], "which nodes there are"),

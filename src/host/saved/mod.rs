@@ -4,7 +4,7 @@
 //! could not read is named in the file `snapshot` at the tree's top.
 //!
 //! * [`list`]: which files, how much of each, and why
-//! * [`part`]: what is kept of a file; [`scrub`]: numbers that tell a machine from all others
+//! * [`part`]: what is kept of a file, [`guests`]: of those of virtual machines; [`scrub`]: numbers that tell a machine from all others
 //! * [`subject`]: which modules it is about
 //! * [`gather`]: goes through the list; [`places`] keeps each file where links really lead
 //! * [`below`]: device nodes, interfaces and disks below functions; [`odds`]: what no list tells
@@ -14,6 +14,7 @@
 pub mod archive;
 pub mod below;
 pub mod gather;
+pub mod guests;
 pub mod list;
 pub mod odds;
 pub mod part;

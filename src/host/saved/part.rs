@@ -1,12 +1,9 @@
 //! What is kept of a file: the lines that vfiod understands, and nothing that names anybody.
 
-use std::fmt::Write;
-
 use super::subject::Subject;
 use crate::host::kernel_policy::words;
 use crate::host::modprobe_d;
 use crate::host::module_tree;
-use crate::host::survey::libvirt;
 use crate::model::pci::Address;
 
 /// Makes the part of a text; none when nothing is to be saved.
@@ -45,8 +42,8 @@ pub fn modules(text: &str, _: &Subject) -> Option<String> {
 
 /// Options whose name holds one of these words are about passing through.
 const OPTIONS: [&str; 6] = ["iommu", "smmu", "vfio", "intremap", "rmrr", "blacklist"];
-/// And these: of PCI, of KVM, of the console's display, of lockdown.
-const BEGINNINGS: [&str; 6] = ["pci", "kvm", "video", "nomodeset", "lockdown", "rd.driver."];
+/// And these: of PCI, of Xen's part in it, of KVM, of the console's display, of lockdown.
+const BEGINNINGS: [&str; 7] = ["pci", "xen_pciback", "kvm", "video", "nomodeset", "lockdown", "rd.driver."];
 
 /// Options of the kernel command line about IOMMUs, PCI, VFIO and these modules.
 #[must_use]
@@ -132,30 +129,6 @@ pub fn rules(text: &str, subject: &Subject) -> Option<String> {
     }))
 }
 
-/// The functions that a virtual machine of libvirt wants, and its name; none when it wants none.
-/// Of what is no XML nothing is kept but that.
-#[must_use]
-pub fn domain(text: &str, _: &Subject) -> Option<String> {
-    let Ok(domain) = libvirt::parse(text) else { return Some("<domain>".to_owned()) };
-    if domain.devices.is_empty() {
-        return None;
-    }
-    let name = domain.name.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let mut xml = format!("<domain>\n  <name>{name}</name>\n  <devices>\n");
-    for (address, managed) in domain.devices {
-        let managed = if managed { "yes" } else { "no" };
-        let Address { domain, bus, device, function } = address;
-        // Writing into a string does not fail.
-        let _ = write!(
-            xml,
-            "    <hostdev mode='subsystem' type='pci' managed='{managed}'>\n      <source>\n        <address \
-             domain='0x{domain:04x}' bus='0x{bus:02x}' slot='0x{device:02x}' function='0x{function:x}'/>\n      \
-             </source>\n    </hostdev>\n"
-        );
-    }
-    Some(xml + "  </devices>\n</domain>\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,19 +161,6 @@ mod tests {
         assert_eq!(of(rules, text), expected);
         let lines = |text: &str| modprobe_d::parse(text).into_iter().map(|(line, _)| line).collect::<Vec<_>>();
         assert_eq!(lines(expected), [6, 8]);
-    }
-
-    #[test]
-    fn of_a_virtual_machine_only_its_name_and_functions_are_kept() {
-        let text = "<domain><name>a&amp;b</name><uuid>83b8f4f2-509f-382f-3c1e-e6bfe0fa1001</uuid><devices>\
-            <graphics type='spice' passwd='secret'/><interface type='bridge'><mac address='52:54:00:12:34:56'/></interface>\
-            <hostdev mode='subsystem' type='pci' managed='yes'><source><address domain='0x0000' bus='0x02' slot='0x00' function='0x1'/></source></hostdev>\
-            </devices></domain>";
-        let kept = of(domain, text);
-        assert_eq!(libvirt::parse(&kept).unwrap(), libvirt::parse(text).unwrap());
-        assert!(!kept.contains("secret") && !kept.contains("52:54") && !kept.contains("509f"), "{kept}");
-        assert_eq!(domain("<domain><name>x</name></domain>", &subject()), None);
-        assert!(libvirt::parse(&of(domain, "<domain><name>secret")).is_err());
     }
 
     #[test]

@@ -1,69 +1,70 @@
-//! What other managers say about devices: driverctl, libvirt, vfio-pci's `ids=`, Harvester.
+//! What other managers say about devices, one file a manager.
+//!
+//! * [`search`]: bounded reads, what was found
+//! * [`overrides`]: driverctl, DPDK; [`mdevctl`]; [`unraid`]; [`xen`] and pci-stub: bound at boot
+//! * [`libvirt`], [`proxmox`]: for virtual machines; [`qemu_args`]: what both may pass on to QEMU
+//! * here: vfio-pci's `ids=`, Harvester
 
-use super::libvirt;
+pub mod libvirt;
+pub mod mdevctl;
+pub mod overrides;
+pub mod proxmox;
+pub mod qemu_args;
+pub mod search;
+pub mod unraid;
+pub mod xen;
+
+use self::search::Search;
 use super::read;
+use crate::host::kernel_policy::words;
+use crate::host::live::PATIENCE;
 use crate::host::look::ids::from_cmdline;
 use crate::host::modprobe_d::{self, Rules};
 use crate::host::root::{Root, is_absent};
-use crate::model::pci::Address;
-use crate::model::preflight::claim::{Claim, Pattern, Target};
+use crate::model::preflight::claim::{Claim, Pattern, Role, Target};
 use crate::model::preflight::survey::Machine;
-
-const DRIVERCTL: &str = "/etc/driverctl.d";
-const LIBVIRT: &str = "/etc/libvirt/qemu";
-/// More files than any such directory has.
-const MANY: usize = 10_000;
 
 /// Reads all claims. What is there and cannot be read is said.
 #[must_use]
 pub fn read(root: &Root, machine: &Machine, unread: &mut Vec<String>) -> Vec<Claim> {
-    let mut found = Vec::new();
-    for name in names(root, DRIVERCTL, unread) {
-        let Some(Ok(address)) = name.strip_prefix("pci-").map(str::parse::<Address>) else { continue };
-        let source = format!("{DRIVERCTL}/{name}");
-        if let Some(text) = text(root, &source, unread) {
-            let text = read::shortened(text.trim());
-            found.push(Claim { manager: "driverctl".to_owned(), source, target: Target::Device(address), text });
-        }
-    }
-    for name in names(root, LIBVIRT, unread).into_iter().filter(|name| name.ends_with(".xml")) {
-        let source = format!("{LIBVIRT}/{name}");
-        let Some(text) = text(root, &source, unread) else { continue };
-        match libvirt::parse(&text) {
-            Ok(domain) => found.extend(domain.devices.into_iter().map(|(address, managed)| Claim {
-                manager: "libvirt".to_owned(),
-                source: source.clone(),
-                target: Target::Device(address),
-                text: format!("domain {}, managed='{}'", domain.name, if managed { "yes" } else { "no" }),
-            })),
-            Err(why) => unread.push(format!("read {source}: {why}")),
-        }
-    }
+    let mut found = files(root, machine, unread);
     found.extend(by_ids(root, &machine.cmdline, unread));
     if machine.system.to_ascii_lowercase().contains("harvester") {
-        found.push(Claim {
-            manager: "Harvester".to_owned(),
-            source: "/etc/os-release".to_owned(),
-            target: Target::Host,
-            text: machine.system.clone(),
-        });
+        let text = machine.system.clone();
+        found.push(Claim::new("Harvester", "/etc/os-release", Target::Host, Role::Takes, text));
     }
     found
 }
 
-fn names(root: &Root, directory: &str, unread: &mut Vec<String>) -> Vec<String> {
-    match root.list(directory) {
-        Ok(mut names) => {
-            names.truncate(MANY);
-            names
-        }
-        Err(e) => {
-            if !is_absent(&e) {
-                unread.push(format!("list {directory}: {e}"));
-            }
-            Vec::new()
-        }
+/// The claims in the files of other managers: all but vfio-pci's `ids=`.
+#[must_use]
+pub fn files(root: &Root, machine: &Machine, unread: &mut Vec<String>) -> Vec<Claim> {
+    let mut search = Search::new(root, unread);
+    overrides::read(&mut search);
+    libvirt::read(&mut search);
+    // Its files are served by a daemon, which may be stuck.
+    search.apart(PATIENCE, proxmox::read);
+    unraid::read(&mut search, machine);
+    mdevctl::read(&mut search);
+    xen::read(&mut search, &machine.cmdline);
+    search.found()
+}
+
+/// The values of a module's parameter, each with the place that says so: on the kernel command line,
+/// where the last one counts, and in modprobe.d.
+fn listed(search: &Search<'_>, cmdline: &str, module: &str, parameter: &str) -> Vec<(String, String)> {
+    let mut lists = Vec::new();
+    for file in modprobe_d::files(search.root).unwrap_or_default() {
+        // What cannot be read is said once, where vfio-pci's own options are.
+        let Ok(text) = search.root.read_text(&file) else { continue };
+        let values = Rules::options(&text, module, parameter);
+        lists.extend(values.into_iter().map(|value| (file.clone(), value)));
     }
+    let key = format!("{module}.{parameter}");
+    let values = words(cmdline).filter_map(|word| word.split_once('='));
+    let mine = values.filter(|(name, _)| name.trim_matches('"').replace('-', "_") == key).last();
+    lists.extend(mine.map(|(_, value)| ("/proc/cmdline".to_owned(), value.trim_matches('"').to_owned())));
+    lists
 }
 
 fn text(root: &Root, path: &str, unread: &mut Vec<String>) -> Option<String> {
@@ -95,16 +96,16 @@ fn by_ids(root: &Root, cmdline: &str, unread: &mut Vec<String>) -> Vec<Claim> {
     lists.extend(list.map(|list| ("kernel command line", "/proc/cmdline".to_owned(), list)));
     let mut found = Vec::new();
     for (manager, source, list) in lists {
-        for ids in list.trim_matches('"').split(',').filter_map(ids) {
+        for ids in list.trim_matches('"').split(',').filter_map(pattern) {
             let text = format!("ids={}", read::shortened(&list));
-            found.push(Claim { manager: manager.to_owned(), source: source.clone(), target: Target::Ids(ids), text });
+            found.push(Claim::new(manager, &source, Target::Ids(ids), Role::default(), text));
         }
     }
     found
 }
 
 /// `vendor:device[:subvendor[:subdevice[:class[:mask]]]]`; what is left out is any.
-fn ids(entry: &str) -> Option<Pattern> {
+fn pattern(entry: &str) -> Option<Pattern> {
     let mut parts = entry.split(':').map(|part| u32::from_str_radix(part.trim().trim_start_matches("0x"), 16).ok());
     let (vendor, device) = (parts.next()??, parts.next()??);
     // As sscanf(3): the first part that is no number ends it.
@@ -151,6 +152,85 @@ mod tests {
         assert!(unread.len() == 1 && unread[0].contains("broken.xml"), "{unread:?}");
     }
 
+    /// Each claim's guest or source, and the role.
+    fn shown(root: &Root, cmdline: &str) -> (Vec<String>, Vec<String>) {
+        let mut unread = Vec::new();
+        let machine = Machine { cmdline: cmdline.to_owned(), ..Machine::default() };
+        let found = files(root, &machine, &mut unread);
+        let shown = |claim: &Claim| format!("{:?} {} [{:?}]", claim.target, claim.sentence(), claim.role);
+        (found.iter().map(shown).collect(), unread)
+    }
+
+    #[test]
+    fn a_mediated_device_is_a_claim_on_the_function_that_it_is_made_of() {
+        let tree = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = tree.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let (live, defined) = ("11111111-2222-3333-4444-555555555555", "aaaaaaaa-2222-3333-4444-555555555555");
+        for (name, uuid) in [("live", live), ("defined", defined), ("gone", "00000000-2222-3333-4444-555555555555")] {
+            put(
+                &format!("etc/libvirt/qemu/{name}.xml"),
+                &format!(
+                    "<domain><name>{name}</name><hostdev mode='subsystem' type='mdev'><source><address uuid='{uuid}'/></source></hostdev></domain>"
+                ),
+            );
+        }
+        put(
+            "etc/libvirt/qemu/bad.xml",
+            "<domain><name>bad</name><hostdev type='mdev'><source><address uuid='../../../../etc/passwd-aaaaaaaaaaaaaa'/></source></hostdev></domain>",
+        );
+        put(&format!("etc/mdevctl.d/0000:00:02.0/{defined}"), "{\"mdev_type\":\"i915-GVTg_V5_4\",\"start\":\"auto\"}");
+        put("etc/mdevctl.d/scripts.d/callouts/x.sh", "");
+        fs::create_dir_all(tree.path().join("sys/bus/mdev/devices")).unwrap();
+        let parent = format!("../../../devices/pci0000:00/0000:00:03.0/{live}");
+        std::os::unix::fs::symlink(parent, tree.path().join("sys/bus/mdev/devices").join(live)).unwrap();
+        let (found, unread) = shown(&Root::hostile(tree.path()).unwrap(), "");
+        assert_eq!(found.len(), 3, "{found:#?}");
+        assert!(
+            found[0].contains("device: 2") && found[0].contains("domain defined, mediated device aaaaaaaa"),
+            "{found:#?}"
+        );
+        assert!(found[1].contains("device: 3") && found[1].contains("domain live"), "{found:#?}");
+        assert!(found[2].contains("mdevctl: type i915-GVTg_V5_4, start auto [Parent]"), "{found:#?}");
+        assert_eq!(unread, [""; 0]);
+    }
+
+    #[test]
+    fn what_xen_and_pci_stub_keep_is_read_from_the_command_line_and_modprobe_d() {
+        let tree = tempfile::tempdir().unwrap();
+        fs::create_dir_all(tree.path().join("etc/modprobe.d")).unwrap();
+        fs::write(tree.path().join("etc/modprobe.d/x.conf"), "options xen-pciback hide=(05:00.0)\n").unwrap();
+        let cmdline = "xen-pciback.hide=(01:00.0)(0000:02:00.*) pci-stub.ids=10de:1,8086:10d3 pci_stub.ids=10de:2684";
+        let (found, _) = shown(&Root::trusted(tree.path()), cmdline);
+        let expected = ["hide=(05:00.0)", "hide=(01:00.0)", "hide=(0000:02:00.*)", "ids=10de:2684"];
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.contains(expected), "{found}");
+        }
+    }
+
+    #[test]
+    fn on_this_machine_the_flash_drive_of_unraid_is_looked_at_on_unraid_alone() {
+        let tree = tempfile::tempdir().unwrap();
+        fs::create_dir_all(tree.path().join("boot/config")).unwrap();
+        fs::write(tree.path().join("boot/config/vfio-pci.cfg"), "BIND=03:00.0\n").unwrap();
+        let (found, _) = shown(&Root::hostile(tree.path()).unwrap(), "");
+        assert_eq!(found.len(), 1, "of a saved tree it always is: {found:#?}");
+        let named = |release: &str| {
+            unraid::is_unraid(
+                &Root::trusted(tree.path()),
+                &Machine { release: release.to_owned(), ..Machine::default() },
+            )
+        };
+        assert!(named("6.12.24-Unraid") && !named("6.12.24-amd64"));
+        fs::create_dir_all(tree.path().join("etc")).unwrap();
+        fs::write(tree.path().join("etc/unraid-version"), "version=\"6.12.4\"\n").unwrap();
+        assert!(named("6.1.49"));
+    }
+
     #[test]
     fn an_entry_of_ids_takes_what_the_kernel_would() {
         let card = |ids: &str, class: u32| {
@@ -159,7 +239,7 @@ mod tests {
             card.subsystem = Fact::Is("1043:0001".parse().unwrap());
             card
         };
-        let takes = |entry: &str, ids: &str, class: u32| super::ids(entry).unwrap().takes(&card(ids, class));
+        let takes = |entry: &str, ids: &str, class: u32| super::pattern(entry).unwrap().takes(&card(ids, class));
         let graphics = "1002:ffffffff:ffffffff:ffffffff:00030000:ffff00ff";
         assert!(takes(graphics, "1002:7480", 0x03_00_00));
         assert!(!takes(graphics, "1002:ab30", 0x04_03_00));
@@ -168,7 +248,7 @@ mod tests {
         assert!(takes("1002:7480:1043", "1002:7480", 0) && !takes("1002:7480:1044", "1002:7480", 0));
         // More than 16 bits are no "any".
         assert!(!takes("1002:10000", "1002:7480", 0) && !takes("1002:ffff", "1002:7480", 0));
-        assert_eq!(super::ids("1002"), None);
+        assert_eq!(super::pattern("1002"), None);
     }
 
     #[test]

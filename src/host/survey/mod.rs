@@ -9,7 +9,7 @@
 //! * [`modules`]: VFIO's modules and their parameters
 //! * [`iomem`]: framebuffers; [`machine`]: the machine, its system; [`root_disk`], [`behind`]: the disks that is on
 //! * [`needs`], [`net_files`]: what the host uses
-//! * [`claims`], [`libvirt`]: other managers
+//! * [`claims`]: other managers; [`libvirt`], [`libvirt_network`]: the definitions of libvirt
 //! * [`log`], `log_ends`, [`kmsg`]: what the kernel has said, and what of it still stands
 
 pub mod acpi;
@@ -23,6 +23,7 @@ pub mod iomem;
 pub mod ivrs;
 pub mod kmsg;
 pub mod libvirt;
+pub mod libvirt_network;
 pub mod log;
 mod log_ends;
 pub mod machine;

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::host::root::{Root, is_absent};
+use crate::model::printable::turns_a_terminal;
 use crate::model::snapshot::Fact;
 
 /// What came of a read.
@@ -66,5 +67,5 @@ pub fn number(text: &str) -> Option<u64> {
 /// At most 60 characters of a text that may be anything, on one line.
 #[must_use]
 pub fn shortened(text: &str) -> String {
-    text.chars().take(60).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().take(60).map(|c| if turns_a_terminal(c) { ' ' } else { c }).collect()
 }
