@@ -14,7 +14,8 @@ pub fn read(search: &mut Search<'_>) {
     for name in search.names(DRIVERCTL) {
         let Some(Ok(address)) = name.strip_prefix("pci-").map(str::parse::<Address>) else { continue };
         let source = format!("{DRIVERCTL}/{name}");
-        if let Some(text) = search.text(&source) {
+        // An empty file is no override (driverctl 0.121).
+        if let Some(text) = search.text(&source).filter(|text| !text.trim().is_empty()) {
             search.claim(binds("driverctl", source, address, text.trim()));
         }
     }

@@ -81,6 +81,9 @@ fn definitions(search: &mut Search<'_>, node: Option<&str>) -> Vec<String> {
             return found;
         }
     }
+    if node.is_none() && search.root.list(NODES).is_ok_and(|nodes| nodes.len() > 1) {
+        search.trouble(format!("list {NODES}: nothing tells which of the nodes this is"));
+    }
     Vec::new()
 }
 

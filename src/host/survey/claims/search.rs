@@ -207,6 +207,19 @@ mod tests {
     }
 
     #[test]
+    fn more_claims_than_any_machine_has_are_cut_and_noted_once() {
+        let root = Root::trusted("/nowhere");
+        let mut unread = Vec::new();
+        let mut search = Search::new(&root, &mut unread);
+        let target = Target::Device("01:00.0".parse().unwrap());
+        for _ in 0..CLAIMS + 2 {
+            search.claim(Claim::new("x", "/x", target, Role::Takes, "found"));
+        }
+        assert_eq!(search.found().len(), CLAIMS);
+        assert_eq!(unread.len(), 1, "{unread:?}");
+    }
+
+    #[test]
     fn what_is_no_plain_file_is_noted_and_nothing_else_is_lost() {
         let tree = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(tree.path().join("etc/x/dir.conf")).unwrap();
