@@ -35,6 +35,26 @@ pub enum Problem {
         /// Why.
         cause: String,
     },
+    /// A file, or a directory on the way to one, that others than root can change.
+    #[error(
+        "{file}: {what} with mode {mode:04o}, owner {}, group {}: others than root can change the configuration: \
+         expected owner root and mode {expected:04o}",
+        Named(*uid), Named(*gid)
+    )]
+    Untrusted {
+        /// The file or directory, as messages show it.
+        file: String,
+        /// `file` or `directory`.
+        what: &'static str,
+        /// Its permissions.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+        /// The permissions that would do.
+        expected: u32,
+    },
     /// A file that is no TOML.
     #[error("{at}: read TOML: {message}")]
     Syntax {
@@ -79,12 +99,24 @@ pub enum Problem {
     },
 }
 
+/// A user or group by number: who has which name is not asked, since that may go over the network.
+struct Named(u32);
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("root"),
+            id => write!(f, "{id}"),
+        }
+    }
+}
+
 impl Problem {
-    /// Where it is; none for a file that cannot be read.
+    /// Where it is; none for a whole file.
     #[must_use]
     pub fn place(&self) -> Option<&Place> {
         match self {
-            Problem::Unreadable { .. } => None,
+            Problem::Unreadable { .. } | Problem::Untrusted { .. } => None,
             Problem::Syntax { at, .. }
             | Problem::UnknownKey { at, .. }
             | Problem::Value { at, .. }

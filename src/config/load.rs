@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -15,28 +15,67 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, major, minor, stat};
+use nix::unistd::geteuid;
 
 use super::error::{Errors, Place, Problem};
 use super::origin::origins;
 use super::settings::{Settings, settings};
 use super::source::Source;
+use super::trust::{self, End};
 use crate::model::printable::printable;
 use crate::names::path::{CONFIG, CONFIG_DROP_INS};
 
 /// Larger files are refused: no configuration is, and a saved tree must not keep its reader busy.
 const LARGEST: u64 = 256 << 10;
 
+/// Files of more drop-ins than this are refused, and of more bytes together: no machine has them, and a
+/// saved tree must not keep its reader busy.
+const MANY: usize = 4096;
+const LARGEST_TOGETHER: usize = 16 << 20;
+
 /// Reads the configuration below `root`: the main file and the drop-ins, or `file` alone.
 ///
-/// `file` is taken as the caller's own path, not as one below `root`, and must be there; otherwise
+/// Where `root` is this machine's, the main file, the drop-ins and their directories must be root's
+/// alone. `file` may be anybody's draft: it is only looked at. It is taken as the caller's own path, not as one below `root`, and must be there; otherwise
 /// a file that is not there says nothing. Paths in messages and in [`Settings::sources`] are as
 /// somebody within `root` would write them.
 ///
 /// # Errors
 /// Everything that is wrong, in all of the files; files and directories that cannot be read.
 pub fn load(root: &Path, file: Option<&Path>) -> Result<Settings, Errors> {
-    let (sources, problems) = sources(root, file);
+    let (sources, problems) = sources(root, file, &owners(root));
     settings(&sources, problems)
+}
+
+/// As [`load`], for whoever acts on it: `file` too must be root's, or of the user who runs this.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_to_act(file: Option<&Path>) -> Result<Settings, Errors> {
+    let root = Path::new("/");
+    let Some(file) = file else { return load(root, None) };
+    let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let mut doubts = trust::doubts(root, &whole, End::File, &[0, geteuid().as_raw()]);
+    if doubts.is_empty() {
+        return load(root, Some(file));
+    }
+    settings(&[], std::mem::take(&mut doubts))
+}
+
+/// As [`load`] reads this machine's files, but below another directory, and with another owner than
+/// root: for tests, which cannot write below `/`.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_as_of(root: &Path, owner: u32) -> Result<Settings, Errors> {
+    let (sources, problems) = sources(root, None, &[owner]);
+    settings(&sources, problems)
+}
+
+/// Whose the files below a root must be; empty where they may be anybody's.
+fn owners(root: &Path) -> Vec<u32> {
+    let live = open_root(root).is_ok_and(|root| is_slash(&root).unwrap_or(true));
+    if live { vec![0] } else { Vec::new() }
 }
 
 /// The settings as [`load`] reads them, and where each value that a file gives is from.
@@ -44,15 +83,19 @@ pub fn load(root: &Path, file: Option<&Path>) -> Result<Settings, Errors> {
 /// # Errors
 /// As [`load`].
 pub fn load_with_origins(root: &Path, file: Option<&Path>) -> Result<(Settings, BTreeMap<String, Place>), Errors> {
-    let (sources, problems) = sources(root, file);
+    let (sources, problems) = sources(root, file, &owners(root));
     Ok((settings(&sources, problems)?, origins(&sources)))
 }
 
-fn sources(root: &Path, file: Option<&Path>) -> (Vec<Source>, Vec<Problem>) {
+fn sources(root: &Path, file: Option<&Path>, owners: &[u32]) -> (Vec<Source>, Vec<Problem>) {
     let mut problems = Vec::new();
+    let doubts = |path: &Path, end| match owners {
+        [] => Vec::new(),
+        owners => trust::doubts(root, path, end, owners),
+    };
     let texts = match file {
         Some(file) => own(file).map(|bytes| vec![(file.to_owned(), bytes)]),
-        None => open_root(root).and_then(|root| below(&root, &mut problems)),
+        None => open_root(root).and_then(|root| below(&root, &doubts, &mut problems)),
     };
     let texts = texts.unwrap_or_else(|problem| {
         problems.push(problem);
@@ -81,33 +124,70 @@ fn open_root(root: &Path) -> Result<OwnedFd, Problem> {
 
 /// The file that the caller names.
 fn own(file: &Path) -> Result<Vec<u8>, Problem> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     let fd = nix::fcntl::open(file, flags, Mode::empty()).map_err(|cause| unreadable(file, cause.desc()))?;
-    contents(fd, file)
+    contents(&fd, file)
 }
 
-/// The main file and the drop-ins, in the order of reading; those that are empty left out.
-fn below(root: &OwnedFd, problems: &mut Vec<Problem>) -> Result<Vec<Text>, Problem> {
+/// The main file and the drop-ins, in the order of reading; those that are empty left out. What others
+/// can change is not even read: a link in it may lead to what only root can see.
+fn below(
+    root: &OwnedFd,
+    doubts: &dyn Fn(&Path, End) -> Vec<Problem>,
+    problems: &mut Vec<Problem>,
+) -> Result<Vec<Text>, Problem> {
     let mut files = vec![PathBuf::from(CONFIG)];
-    files.extend(drop_ins(root, problems).into_values());
-    let mut texts = Vec::new();
+    files.extend(drop_ins(root, doubts, problems).into_values());
+    let (mut texts, mut bytes) = (Vec::new(), 0);
     for file in files {
+        let doubts = doubts(&file, End::File);
+        if !doubts.is_empty() {
+            note(doubts, problems);
+            continue;
+        }
         match read(root, &file) {
-            Ok(bytes) if bytes.is_empty() => {}
-            Ok(bytes) => texts.push((file, bytes)),
+            Ok(text) if text.is_empty() => {}
+            Ok(text) => {
+                bytes += text.len();
+                if bytes > LARGEST_TOGETHER {
+                    problems
+                        .push(unreadable(&file, format!("all files together have more than {LARGEST_TOGETHER} bytes")));
+                    break;
+                }
+                texts.push((file, text));
+            }
             Err(problem) => problems.push(problem),
         }
     }
     Ok(texts)
 }
 
+/// Adds what is not known yet: the files share directories.
+fn note(doubts: Vec<Problem>, problems: &mut Vec<Problem>) {
+    for doubt in doubts {
+        if !problems.contains(&doubt) {
+            problems.push(doubt);
+        }
+    }
+}
+
 /// The drop-ins by file name; of one name the directory that counts most.
-fn drop_ins(root: &OwnedFd, problems: &mut Vec<Problem>) -> BTreeMap<OsString, PathBuf> {
+fn drop_ins(
+    root: &OwnedFd,
+    doubts: &dyn Fn(&Path, End) -> Vec<Problem>,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<OsString, PathBuf> {
     let mut found = BTreeMap::new();
     for directory in CONFIG_DROP_INS.map(Path::new) {
+        let doubts = doubts(directory, End::Directory);
+        if !doubts.is_empty() {
+            note(doubts, problems);
+            continue;
+        }
         match names(root, directory) {
             Ok(names) => found.extend(names.into_iter().map(|name| (name.clone(), directory.join(name)))),
             Err(Errno::ENOENT) => {}
+            Err(Errno::E2BIG) => problems.push(unreadable(directory, format!("more than {MANY} drop-ins"))),
             Err(cause) => problems.push(unreadable(directory, cause.desc())),
         }
     }
@@ -141,6 +221,9 @@ fn names(root: &OwnedFd, directory: &Path) -> nix::Result<Vec<OsString>> {
         if bytes.ends_with(b".toml") && !bytes.starts_with(b".") {
             names.push(name);
         }
+        if names.len() > MANY {
+            return Err(Errno::E2BIG);
+        }
     }
     Ok(names)
 }
@@ -153,8 +236,8 @@ fn read(root: &OwnedFd, path: &Path) -> Result<Vec<u8>, Problem> {
     if link.as_deref() == Some(OsStr::new("/dev/null")) {
         return Ok(Vec::new());
     }
-    match (open(root, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY), link) {
-        (Ok(fd), _) => contents(fd, path),
+    match (open(root, path, OFlag::O_PATH), link) {
+        (Ok(fd), _) => contents(&fd, path),
         (Err(Errno::ENOENT), None) => Ok(Vec::new()),
         // To pass over a link that leads nowhere would drop settings without a word.
         (Err(Errno::ENOENT), Some(link)) => {
@@ -164,8 +247,10 @@ fn read(root: &OwnedFd, path: &Path) -> Result<Vec<u8>, Problem> {
     }
 }
 
-fn contents(fd: OwnedFd, path: &Path) -> Result<Vec<u8>, Problem> {
-    let stat = fstat(&fd).map_err(|cause| unreadable(path, cause.desc()))?;
+/// What the file has. It is opened only once it is known to be a plain one: a fifo's writer would
+/// notice, and some devices act.
+fn contents(fd: &OwnedFd, path: &Path) -> Result<Vec<u8>, Problem> {
+    let stat = fstat(fd).map_err(|cause| unreadable(path, cause.desc()))?;
     let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
     if kind == SFlag::S_IFCHR && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3) {
         return Ok(Vec::new());
@@ -173,6 +258,9 @@ fn contents(fd: OwnedFd, path: &Path) -> Result<Vec<u8>, Problem> {
     if kind != SFlag::S_IFREG {
         return Err(unreadable(path, "not a plain file"));
     }
+    let again = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let fd = nix::fcntl::open(again.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(|cause| unreadable(path, cause.desc()))?;
     let mut bytes = Vec::new();
     File::from(fd).take(LARGEST + 1).read_to_end(&mut bytes).map_err(|cause| unreadable(path, cause))?;
     if bytes.len() as u64 > LARGEST {

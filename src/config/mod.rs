@@ -3,6 +3,7 @@
 //! Files decide configuration errors, hardware never does: nothing here looks at a device.
 //!
 //! * [`mod@load`]: finds and reads the files, the only I/O
+//! * [`trust`]: whether only root can write the files
 //! * [`source`]: one file's text, and what is where in it
 //! * [`value`]: reads one value, and says what was expected
 //! * [`field`]: a key, with the place its value came from
@@ -26,8 +27,9 @@ pub mod origin;
 pub mod settings;
 pub mod source;
 pub mod table;
+pub mod trust;
 pub mod value;
 
 pub use error::Errors;
-pub use load::{load, load_with_origins};
+pub use load::{load, load_as_of, load_to_act, load_with_origins};
 pub use settings::{Settings, Watch};

@@ -204,7 +204,7 @@ async fn listen(mut signals: Signals, file: Option<PathBuf>, unit: bool, ask: mp
 }
 
 fn read(file: Option<&Path>) -> Result<Settings, String> {
-    config::load(Path::new("/"), file).map_err(|errors| errors.to_string().trim_end().to_owned())
+    config::load_to_act(file).map_err(|errors| errors.to_string().trim_end().to_owned())
 }
 
 /// One vfiod a machine: taken before the first write, given back by the kernel when it ends.
