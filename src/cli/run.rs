@@ -52,7 +52,7 @@ pub async fn run(
     let Arguments { common, verb } = arguments;
     let screen = screen(&common, surroundings);
     let done = match setting(&common, surroundings, &screen) {
-        Ok(setting) => obey(verb.unwrap_or(Verb::Status), &setting, out).await,
+        Ok(setting) => within_budget(obey(verb.unwrap_or(Verb::Status), &setting, out).await, &setting),
         Err(failure) => Err(failure),
     };
     let told = match done {
@@ -72,6 +72,14 @@ pub async fn run(
         let _ = err.write_all(told.lines(&screen).as_bytes());
     }
     told.status()
+}
+
+/// Half of a saved tree says nothing of the machine.
+fn within_budget(done: Result<Answer, Failure>, setting: &Setting) -> Result<Answer, Failure> {
+    match setting.sight.tree.as_ref().and_then(Root::overrun) {
+        Some(why) => Err(Failure::Refused(format!("--root: {why}; nothing is said of half of one"))),
+        None => done,
+    }
 }
 
 fn screen(common: &Common, around: &Surroundings) -> Screen {

@@ -106,6 +106,7 @@ impl<'r> Dir<'r> {
             let entry = entry?;
             let Ok(name) = entry.file_name().to_str() else { continue };
             if name != "." && name != ".." {
+                self.root.count(name)?;
                 count += 1;
                 if count > most {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, format!("more than {most} entries")));

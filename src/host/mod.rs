@@ -1,7 +1,7 @@
 //! The only code that touches the kernel.
 //!
 //! * [`port`]: what the loop needs of a kernel; [`live`] is the machine, [`sim`] a small kernel in memory for tests
-//! * [`root`], [`dir`]: where files are looked up
+//! * [`root`], [`dir`]: where files are looked up; [`budget`]: how much of somebody's tree is read
 //! * [`kernel`]: the boot and the clock
 //! * [`observe`]: one pass over the devices, their groups and the modules; made of
 //!   [`pass`], [`bridges`] (paths through them), [`card`] and [`serial`] (what stays while a device object lives),
@@ -26,6 +26,7 @@
 
 pub mod act;
 pub mod bridges;
+pub mod budget;
 pub mod card;
 pub mod children;
 pub mod dir;

@@ -1,18 +1,21 @@
 //! The root below which /sys, /proc, /dev and /etc are looked up.
 //!
 //! The live root is `/`. A user's saved tree (`--root`) is hostile input: every path is resolved
-//! inside it (`openat2` with `RESOLVE_IN_ROOT`), so no link in it leads out. A test's tree is
+//! inside it (`openat2` with `RESOLVE_IN_ROOT`), so no link in it leads out, only plain files and
+//! directories are opened, and only so much of it is read ([`super::budget`]). A test's tree is
 //! trusted and read by the same calls as the live one, so that benchmarks measure the real path.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
+
+use super::budget::Budget;
 
 /// Where the kernel's files are looked up.
 #[derive(Debug, Clone)]
@@ -25,11 +28,16 @@ pub struct Root {
 enum Kind {
     Live,
     Trusted,
-    Hostile(Arc<OwnedFd>),
+    Hostile(Arc<Tree>),
 }
 
-/// Files of a saved tree larger than this are not read: no kernel file that vfiod reads is.
-const LARGEST: u64 = 16 << 20;
+/// Somebody's tree.
+#[derive(Debug)]
+struct Tree {
+    fd: OwnedFd,
+    budget: Budget,
+}
+
 /// An attribute has at most a page: one call takes it, and one finds its end.
 const USUAL: usize = 4096;
 
@@ -50,9 +58,26 @@ impl Root {
     /// # Errors
     /// When the directory cannot be opened.
     pub fn hostile(path: impl Into<PathBuf>) -> io::Result<Root> {
+        Root::hostile_within(path, Budget::default())
+    }
+
+    /// The same, of which only so much is read.
+    ///
+    /// # Errors
+    /// When the directory cannot be opened.
+    pub fn hostile_within(path: impl Into<PathBuf>, budget: Budget) -> io::Result<Root> {
         let path = path.into();
         let fd = nix::fcntl::open(&path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-        Ok(Root { path, kind: Kind::Hostile(Arc::new(fd)) })
+        Ok(Root { path, kind: Kind::Hostile(Arc::new(Tree { fd, budget })) })
+    }
+
+    /// Why not all of a tree that somebody sent was read; none where it was, or is no such tree.
+    #[must_use]
+    pub fn overrun(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Live | Kind::Trusted => None,
+            Kind::Hostile(tree) => tree.budget.overrun(),
+        }
     }
 
     /// Whether this is the running machine: only then are system calls about it (netlink,
@@ -75,7 +100,15 @@ impl Root {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         match &self.kind {
             Kind::Live | Kind::Trusted => Ok(nix::fcntl::open(&self.join(path), flags, Mode::empty())?),
-            Kind::Hostile(fd) => self.open(fd, path, flags),
+            Kind::Hostile(tree) => tree.open(path, flags),
+        }
+    }
+
+    /// Counts a name that a directory of somebody's tree has.
+    pub(super) fn count(&self, name: &str) -> io::Result<()> {
+        match &self.kind {
+            Kind::Live | Kind::Trusted => Ok(()),
+            Kind::Hostile(tree) => tree.budget.take(name.len()),
         }
     }
 
@@ -86,27 +119,25 @@ impl Root {
         self.path.join(path.trim_start_matches('/'))
     }
 
-    fn open(&self, fd: &OwnedFd, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        Ok(openat2(fd, Path::new(path), how)?)
-    }
-
-    /// Opens a file for reading. In a hostile tree only a regular file: a fifo would block.
+    /// Opens a file for reading. In a hostile tree only a regular file, and not before that is known: a
+    /// fifo would block and its writer notice, some devices act, and a socket has nobody to answer.
     ///
     /// # Errors
     /// As `open(2)`; `InvalidData` for what is no plain file in a hostile tree.
-    pub fn reader(&self, path: &str) -> io::Result<Box<dyn Read>> {
+    pub fn reader(&self, path: &str) -> io::Result<Box<dyn Read + '_>> {
         match &self.kind {
             // Whoever reads all of a plain `File` asks for its size first, which the kernel's own files do not have.
             Kind::Live | Kind::Trusted => Ok(Box::new(File::open(self.join(path))?.take(u64::MAX))),
-            Kind::Hostile(fd) => {
-                let file = File::from(self.open(fd, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)?);
-                if !file.metadata()?.is_file() {
+            Kind::Hostile(tree) => {
+                let found = tree.open(path, OFlag::O_PATH)?;
+                let stat = fstat(&found)?;
+                if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "not a plain file"));
                 }
-                Ok(Box::new(file.take(LARGEST)))
+                let again = format!("/proc/self/fd/{}", found.as_raw_fd());
+                let file = nix::fcntl::open(again.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+                let size = u64::try_from(stat.st_size).unwrap_or_default();
+                Ok(Box::new(tree.budget.reader(File::from(file), size)?))
             }
         }
     }
@@ -137,11 +168,12 @@ impl Root {
     pub fn read_link(&self, path: &str) -> io::Result<PathBuf> {
         match &self.kind {
             Kind::Live | Kind::Trusted => std::fs::read_link(self.join(path)),
-            Kind::Hostile(fd) => {
-                let link = self.open(fd, path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+            Kind::Hostile(tree) => {
+                let link = tree.open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
                 // An empty name means the descriptor itself; a descriptor that is no link gives ENOENT.
                 let text =
                     readlinkat(&link, "").map_err(|e| if e == nix::Error::ENOENT { nix::Error::EINVAL } else { e })?;
+                tree.budget.take(text.len())?;
                 Ok(PathBuf::from(text))
             }
         }
@@ -172,11 +204,12 @@ impl Root {
                     names.extend(entry?.file_name().into_string().ok());
                 }
             }
-            Kind::Hostile(fd) => {
-                let dir = self.open(fd, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+            Kind::Hostile(tree) => {
+                let dir = tree.open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
                 for entry in nix::dir::Dir::from_fd(dir)?.iter() {
                     let name = entry?.file_name().to_str().unwrap_or("..").to_owned();
                     if name != "." && name != ".." {
+                        tree.budget.take(name.len())?;
                         names.push(name);
                     }
                 }
@@ -200,12 +233,13 @@ impl Root {
                     found.extend(entry.file_name().into_string().ok().map(|name| (name, directory)));
                 }
             }
-            Kind::Hostile(fd) => {
-                let dir = self.open(fd, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+            Kind::Hostile(tree) => {
+                let dir = tree.open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
                 for entry in nix::dir::Dir::from_fd(dir)?.iter() {
                     let entry = entry?;
                     let name = entry.file_name().to_str().unwrap_or("..").to_owned();
                     if name != "." && name != ".." {
+                        tree.budget.take(name.len())?;
                         found.push((name, entry.file_type() == Some(nix::dir::Type::Directory)));
                     }
                 }
@@ -307,7 +341,7 @@ impl Root {
     fn stat(&self, path: &str) -> io::Result<FileStat> {
         match &self.kind {
             Kind::Live | Kind::Trusted => Ok(nix::sys::stat::stat(&self.join(path))?),
-            Kind::Hostile(fd) => Ok(fstat(self.open(fd, path, OFlag::O_PATH)?)?),
+            Kind::Hostile(tree) => Ok(fstat(tree.open(path, OFlag::O_PATH)?)?),
         }
     }
 
@@ -326,6 +360,16 @@ impl Root {
     }
 }
 
+impl Tree {
+    fn open(&self, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
+        self.budget.take(0)?;
+        let how = OpenHow::new()
+            .flags(flags | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        Ok(openat2(&self.fd, Path::new(path), how)?)
+    }
+}
+
 /// Whether an error means that the thing is not there.
 #[must_use]
 pub fn is_absent(error: &io::Error) -> bool {
@@ -333,3 +377,7 @@ pub fn is_absent(error: &io::Error) -> bool {
         // An attribute of a device that is going away answers ENODEV.
         || error.raw_os_error() == Some(nix::libc::ENODEV)
 }
+
+#[cfg(test)]
+#[path = "root_tests.rs"]
+mod tests;

@@ -158,6 +158,20 @@ async fn a_vf_is_found_by_its_index() {
 }
 
 #[tokio::test]
+async fn of_a_tree_that_is_made_to_keep_its_reader_busy_nothing_is_said() {
+    let tree = machine();
+    for n in 0..5 {
+        let name = format!("etc/modprobe.d/{n}.conf");
+        tree.set(&name, "");
+        std::fs::File::create(tree.path().join(name)).unwrap().set_len(16 << 20).unwrap();
+    }
+    let done = on(&tree, &["list"]).await;
+    assert_eq!((done.status, done.out.as_str()), (1, ""));
+    let why = "vfiodctl: --root: more than 67108864 bytes would have to be read of this tree; nothing is said of half of one\n";
+    assert_eq!(done.err, why);
+}
+
+#[tokio::test]
 async fn a_tree_has_no_daemon_to_ask() {
     compare(&machine(), &[("tree-repair", &["repair"])]).await;
 }

@@ -20,6 +20,8 @@ const LARGEST: usize = 1 << 20;
 const READ: u64 = 16 << 20;
 /// More names than any directory has.
 const MANY: usize = 1 << 16;
+/// What all files together may have: a machine's come to less than a megabyte.
+const LARGEST_TOGETHER: usize = 64 << 20;
 
 /// A machine, saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct Gathering<'r> {
     pub subject: Subject,
     /// What could not be read.
     pub unread: Vec<String>,
+    /// How many bytes it has so far.
+    bytes: usize,
     slow: Vec<Slow>,
 }
 
@@ -56,6 +60,7 @@ pub async fn save(root: &Root, declared: &BTreeSet<Module>) -> Saved {
         places: Places::new(root),
         subject: Subject::of(root, declared),
         unread: Vec::new(),
+        bytes: 0,
         slow: Vec::new(),
     };
     for collected in &LIST {
@@ -207,6 +212,11 @@ impl Gathering<'_> {
 
     /// Keeps a file with this content.
     pub fn put(&mut self, path: &str, bytes: Vec<u8>) {
+        self.bytes += bytes.len();
+        if self.bytes > LARGEST_TOGETHER {
+            self.unread.push(format!("{path}: left out, all files together would be too large"));
+            return;
+        }
         if let Err(e) = self.places.file(path, bytes) {
             self.failed("find the directory of", path, &e);
         }
