@@ -9,6 +9,7 @@ mod written;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -534,4 +535,19 @@ fn the_firmwares_switches_are_named_by_vendor_and_by_iommu_each() {
     assert_eq!(named("HPE", 0x02_00_00), [true, true]);
     assert_eq!(named("HP", 0x0c_03_30), [false, true], "no network adapter");
     assert_eq!(named("Dell Inc.", 0x02_00_00), [false, true]);
+}
+
+#[test]
+fn everybody_learns_that_libvirt_wants_a_device_and_root_alone_for_which_domain() {
+    let tree = written::unpack(&here("tests/preflight/16-gpu-with-the-console").join("tree"));
+    let check = || check(&survey::take(&Root::trusted(tree.path()), Duration::from_secs(20)));
+    let shown = |report: &Report| ["win.xml", "domain win"].iter().any(|it| json(report).unwrap().contains(it));
+    assert!(shown(&check().for_everybody()), "whoever may read the directory may know");
+    fs::set_permissions(tree.path().join("etc/libvirt/qemu"), fs::Permissions::from_mode(0o700)).unwrap();
+    let report = check();
+    assert!(shown(&report));
+    let everybodys = report.clone().for_everybody();
+    assert!(!shown(&everybodys), "{}", json(&everybodys).unwrap());
+    let claimed = |report: &Report| report.findings.iter().filter(|it| it.code == Code::ClaimedByAnother).count();
+    assert!(claimed(&everybodys) > 0 && claimed(&everybodys) <= claimed(&report));
 }

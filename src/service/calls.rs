@@ -65,7 +65,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
                 Err(refusal) => Err(refusal),
             },
             Ask::Check(target) => match self.checked(&target) {
-                Ok(functions) => return self.check(functions, reply),
+                Ok(functions) => return self.check(functions, caller.uid, reply),
                 Err(refusal) => Err(refusal),
             },
             Ask::Hold { .. } | Ask::Inhibit { .. } => return self.take_hold(ask, caller, reply),

@@ -32,8 +32,26 @@ const WHILE_BLOCKED: Duration = Duration::from_secs(60);
 /// When it is looked again where nothing has happened.
 const AT_REST: Duration = Duration::from_secs(60 * 60);
 
-/// The functions that somebody asks about, none for all; and where the answer goes.
-type Asked = (BTreeSet<Address>, Reply);
+/// How long after the last survey the next one begins for anybody but root: whoever may ask is not to
+/// have the whole machine looked through again and again.
+const PACED: Duration = Duration::from_secs(2);
+
+/// What somebody asks about.
+#[derive(Debug)]
+struct Asked {
+    /// The functions; none for all.
+    functions: BTreeSet<Address>,
+    /// Whether it is root, who may know what is in root's files.
+    root: bool,
+    /// Where the answer goes.
+    reply: Reply,
+}
+
+impl Asked {
+    fn waits(&self) -> bool {
+        !self.reply.is_closed()
+    }
+}
 
 /// The checks that were asked for.
 #[derive(Default)]
@@ -77,7 +95,9 @@ impl Checks {
             let quiet = (last + SETTLED).min(first + APART);
             self.ended.map_or(quiet, |ended| quiet.max(ended + APART))
         });
-        [settled, self.due].into_iter().flatten().min().filter(|_| self.survey.is_none())
+        let others = || self.later.iter().any(|asked| !asked.root && asked.waits());
+        let paced = self.ended.filter(|_| others()).map(|ended| ended + PACED);
+        [settled, self.due, paced].into_iter().flatten().min().filter(|_| self.survey.is_none())
     }
 
     /// What the survey that is under way has found; never anything when none is. Cancel-safe.
@@ -90,9 +110,9 @@ impl Checks {
 }
 
 impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
-    pub(super) fn check(&mut self, functions: BTreeSet<Address>, reply: Reply) {
-        self.checks.later.retain(|(_, reply)| !reply.is_closed());
-        self.checks.later.push((functions, reply));
+    pub(super) fn check(&mut self, functions: BTreeSet<Address>, uid: u32, reply: Reply) {
+        self.checks.later.retain(Asked::waits);
+        self.checks.later.push(Asked { functions, root: uid == 0, reply });
         self.survey();
     }
 
@@ -104,7 +124,8 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             (checks.due, checks.unrest) = (None, None);
         }
         let due = checks.due().is_some_and(|due| due <= now);
-        let wanted = due || checks.later.iter().any(|(_, reply)| !reply.is_closed());
+        let first = checks.ended.is_none();
+        let wanted = due || checks.later.iter().any(|asked| asked.waits() && (asked.root || first));
         if wanted && checks.survey.is_none() {
             (checks.due, checks.unrest) = (None, None);
             checks.served = std::mem::take(&mut checks.later);
@@ -116,12 +137,11 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         self.checks.survey = None;
         self.checks.ended = Some(self.host.now());
         self.learn_concerns(surveyed);
-        for (functions, reply) in std::mem::take(&mut self.checks.served) {
+        let failed = |why: &String| Refusal::Failed(why.clone());
+        for Asked { functions, root, reply } in std::mem::take(&mut self.checks.served) {
             if !reply.is_closed() {
-                let _ = reply.send(surveyed.as_ref().map_err(|why| Refusal::Failed(why.clone())).and_then(|report| {
-                    let text = about(report, &functions)?;
-                    Ok(Answer::Text(text))
-                }));
+                let report = surveyed.as_ref().map_err(failed);
+                let _ = reply.send(report.and_then(|report| about(report, &functions, root)).map(Answer::Text));
             }
         }
         self.survey();
@@ -156,14 +176,18 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     }
 }
 
-/// What of a report is about these functions, their groups and the host.
-fn about(report: &Report, functions: &BTreeSet<Address>) -> Result<String, Refusal> {
+/// What of a report is about these functions, their groups and the host; for others than root without
+/// what only root may read.
+fn about(report: &Report, functions: &BTreeSet<Address>, root: bool) -> Result<String, Refusal> {
     if let Some(absent) = functions.iter().find(|address| !report.devices.contains_key(address)) {
         return Err(Refusal::NoSuchObject { what: format!("PCI function {absent}"), near: Vec::new() });
     }
-    let text = match functions.is_empty() {
-        true => serde_json::to_string(report),
-        false => serde_json::to_string(&report.clone().about(functions)),
-    };
-    text.map_err(|error| Refusal::Failed(error.to_string()))
+    let mut report = report.clone();
+    if !functions.is_empty() {
+        report = report.about(functions);
+    }
+    if !root {
+        report = report.for_everybody();
+    }
+    serde_json::to_string(&report).map_err(|error| Refusal::Failed(error.to_string()))
 }

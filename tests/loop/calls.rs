@@ -11,6 +11,7 @@ use vfiod::host::sim::Fault;
 use vfiod::model::event::{Event, Kind};
 use vfiod::model::plan_view::PlanView;
 use vfiod::model::preflight::Report;
+use vfiod::model::preflight::{About, Code, Finding, Severity};
 use vfiod::model::state::{Health, State};
 
 use crate::support::ask::{device, entry, hold, id, results};
@@ -379,12 +380,63 @@ async fn checks_share_a_survey_and_those_that_come_while_it_runs_the_next() {
         assert_eq!(reported(root.await.unwrap()), [NIC]);
         assert_eq!(lab.machine.surveys.get(), 2);
         // Of one that nobody waits for any more no other comes.
-        let first = lab.ask(Ask::Check(Target::All));
+        let first = lab.ask_as_root(Ask::Check(Target::All));
         lab.secs(1).await;
         drop(lab.ask(Ask::Check(Target::All)));
         drop(first);
         lab.secs(10).await;
         assert_eq!(lab.machine.surveys.get(), 3);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_not_root_has_a_survey_every_two_seconds_and_no_more() {
+    run(async {
+        let lab = Lab::ready(&by("nic", NIC)).await;
+        lab.secs(60).await;
+        let before = lab.machine.surveys.get();
+        let began = lab.machine.now();
+        for _ in 0..10 {
+            assert_eq!(reported(lab.ask(Ask::Check(device(NIC))).await.unwrap()), [NIC]);
+        }
+        assert_eq!(lab.machine.surveys.get() - before, 10);
+        assert!(lab.machine.now() >= began + Duration::from_secs(18), "{}", lab.machine.now());
+        // Root waits for none of it.
+        let began = lab.machine.now();
+        assert_eq!(reported(lab.ask_as_root(Ask::Check(device(NIC))).await.unwrap()), [NIC]);
+        assert!(lab.machine.now() < began + Duration::from_secs(1), "{}", lab.machine.now());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_root_may_read_is_in_roots_report_alone() {
+    run(async {
+        let lab = Lab::ready(&by("nic", NIC)).await;
+        let why = "A libvirt domain wants it.";
+        let claim = |name: &str| {
+            let mut finding = Finding::new(Severity::Note, About::Device(addr(NIC)), Code::ClaimedByAnother, why)
+                .because(format!("/etc/libvirt/qemu/{name}.xml"), format!("libvirt: domain {name}"));
+            finding.evidence[0].private = Some("/etc/libvirt/qemu".to_owned());
+            finding
+        };
+        *lab.machine.findings.borrow_mut() = Ok(vec![claim("payroll"), claim("payroll-2")]);
+        let text = |answer: Result<Answer, Refusal>| match answer {
+            Ok(Answer::Text(text)) => text,
+            other => panic!("{other:?}"),
+        };
+        for on in [device(NIC), Target::All] {
+            let root = text(lab.ask_as_root(Ask::Check(on.clone())).await.unwrap());
+            assert!(root.contains("/etc/libvirt/qemu/payroll-2.xml"), "{root}");
+            let others = text(lab.ask(Ask::Check(on)).await.unwrap());
+            assert!(!others.contains("payroll"), "{others}");
+            let report: Report = serde_json::from_str(&others).unwrap();
+            assert_eq!(report.findings.len(), 1, "{others}");
+            assert_eq!(report.findings[0].why, why);
+            let evidence = &report.findings[0].evidence[0];
+            assert_eq!([&*evidence.source, &*evidence.value], ["/etc/libvirt/qemu", "only root is shown what it says"]);
+        }
     })
     .await;
 }

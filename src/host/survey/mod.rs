@@ -9,6 +9,7 @@
 //! * [`modules`]: VFIO's modules and their parameters
 //! * [`iomem`]: framebuffers; [`machine`]: the machine, its system; [`root_disk`], [`behind`]: the disks that is on
 //! * [`needs`], [`net_files`]: what the host uses
+//! * [`private`]: what only root may read of that
 //! * [`claims`]: other managers; [`libvirt`], [`libvirt_network`]: the definitions of libvirt
 //! * [`log`], `log_ends`, [`kmsg`]: what the kernel has said, and what of it still stands
 
@@ -30,6 +31,7 @@ pub mod machine;
 pub mod modules;
 pub mod needs;
 pub mod net_files;
+pub mod private;
 pub mod read;
 pub mod remapping;
 pub mod root_disk;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{claims, functions, groups, iomem, kmsg, machine, modules, needs, read, remapping, root_disk};
+use super::{claims, functions, groups, iomem, kmsg, machine, modules, needs, private, read, remapping, root_disk};
 use crate::host::module_tree::ModuleTree;
 use crate::host::proc_modules::ProcModules;
 use crate::host::root::Root;
@@ -27,6 +27,7 @@ pub fn take(root: &Root, patience: Duration) -> Survey {
         lockdown: modules::lockdown(root),
         autoprobe: read::parsed(root, "/sys/bus/pci/drivers_autoprobe", read::switch),
         framebuffers: iomem::read(root),
+        private: private::places(root, &claims, &unread),
         claims,
         log: kmsg::read(root, patience),
         root_disk: root_disk::root_disk(root),

@@ -37,6 +37,7 @@ pub fn check(survey: &Survey) -> Report {
     ]
     .concat();
     findings.extend(gaps(survey));
+    findings.iter_mut().flat_map(|finding| &mut finding.evidence).for_each(|evidence| mark(evidence, &survey.private));
     findings.sort();
     findings.dedup();
     let devices = survey
@@ -52,6 +53,12 @@ pub fn check(survey: &Survey) -> Report {
         groups: survey.groups.keys().filter_map(|number| Some((*number, grouping::report(survey, *number)?))).collect(),
         findings,
     }
+}
+
+/// Marks what is from a place that only root may read.
+fn mark(evidence: &mut Evidence, private: &BTreeSet<String>) {
+    let from = |place: &&String| evidence.source.contains(place.as_str()) || evidence.value.contains(place.as_str());
+    evidence.private = private.iter().find(from).cloned();
 }
 
 fn makes(survey: &Survey) -> BTreeSet<Make> {

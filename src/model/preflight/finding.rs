@@ -70,12 +70,24 @@ pub struct Evidence {
     pub source: String,
     /// What it says.
     pub value: String,
+    /// The file or directory that it is from, where only root may read that: others are not shown it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private: Option<String>,
 }
 
 impl Evidence {
     /// What a source says.
     pub fn new(source: impl Into<String>, value: impl Into<String>) -> Evidence {
-        Evidence { source: source.into(), value: value.into() }
+        Evidence { source: source.into(), value: value.into(), private: None }
+    }
+
+    /// What everybody may know of it.
+    #[must_use]
+    pub fn for_everybody(self) -> Evidence {
+        match self.private {
+            Some(place) => Evidence::new(place, "only root is shown what it says"),
+            None => self,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::code::Code;
-use super::finding::{About, Finding};
+use super::finding::{About, Evidence, Finding};
 use super::make::Make;
 use super::survey::Region;
 use crate::model::pci::{Address, Driver, Ids};
@@ -44,6 +44,19 @@ impl Report {
         });
         self.devices.retain(|address, _| functions.contains(address));
         self.groups.retain(|number, _| groups.contains(number));
+        self
+    }
+
+    /// Without what only root may read: the names of virtual machines, and what else is in such files.
+    /// A finding's sentence and remedy have nothing of it.
+    #[must_use]
+    pub fn for_everybody(mut self) -> Report {
+        for finding in &mut self.findings {
+            finding.evidence = std::mem::take(&mut finding.evidence).into_iter().map(Evidence::for_everybody).collect();
+            finding.evidence.dedup();
+        }
+        // Two virtual machines that want the same device look the same now.
+        self.findings.dedup();
         self
     }
 

@@ -54,6 +54,10 @@ pub struct Survey {
     pub holders: Fact<BTreeMap<u32, Vec<Holder>>>,
     /// What else could not be read, a sentence each.
     pub unread: Vec<String>,
+    /// Files and directories of these facts that only root may read: what they say, and the names in
+    /// them, are not for everybody.
+    #[serde(default)]
+    pub private: BTreeSet<String>,
     /// Whether it was read from a saved tree, which has neither processes nor rights.
     #[serde(default)]
     pub saved: bool,
