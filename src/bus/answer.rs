@@ -13,6 +13,7 @@ use super::refused::Refused;
 use super::{ask, property};
 use crate::model::history::Line;
 use crate::model::picture::{Counters, Picture};
+use crate::model::printable::{clean, printable, turns_a_terminal};
 use crate::names::bus::ROOT;
 
 /// The answer to a call; none where it is not for the picture but for the loop to answer. `counters`
@@ -113,7 +114,10 @@ pub fn of(answer: Answer, header: &Header<'_>) -> Result<Message, Refused> {
     match answer {
         Answer::Done => built(header, &()),
         Answer::Text(text) => built(header, &text),
-        Answer::Results(results) => built(header, &results),
+        Answer::Results(mut results) => {
+            results.iter_mut().for_each(|(name, word)| [name, word].into_iter().for_each(clean));
+            built(header, &results)
+        }
         Answer::Id(id) => built(header, &id),
         Answer::Lease(lease) => built(header, &Fd::from(lease)),
         Answer::History(lines) => built(header, &lines.iter().map(line).collect::<Vec<_>>()),
@@ -124,7 +128,11 @@ pub fn of(answer: Answer, header: &Header<'_>) -> Result<Message, Refused> {
 /// A line of the history by the keys of the contract; what is empty is left out.
 fn line(line: &Line) -> BTreeMap<&'static str, Variant<'_>> {
     fn text(text: &str) -> Option<Variant<'_>> {
-        (!text.is_empty()).then(|| text.into())
+        // Lines of earlier versions are as those have written them.
+        (!text.is_empty()).then(|| match text.contains(turns_a_terminal) {
+            true => printable(text).into(),
+            false => text.into(),
+        })
     }
     let fields = [
         ("Timestamp", Some(line.timestamp_usec.into())),
@@ -149,4 +157,22 @@ fn nothing_at(path: &str) -> Refused {
 pub fn built<B: serde::Serialize + zbus::DynamicType>(call: &Header<'_>, body: &B) -> Result<Message, Refused> {
     let message = Message::method_return(call).build(body);
     message.map_err(|error| Refused::own("LimitsExceeded", format!("the answer cannot be sent: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::event::Kind;
+
+    #[test]
+    fn an_old_line_of_the_history_cannot_make_the_answer_impossible() {
+        let cause = "unloaded by a\0b\x1b[2J";
+        let text = format!(
+            r#"{{"timestamp_usec":1,"kind":"drifted","object":"device","name":"x","old":"","new":"","cause":{}}}"#,
+            serde_json::to_string(cause).unwrap()
+        );
+        let old: Line = serde_json::from_str(&text).unwrap();
+        assert_eq!(old.kind, Kind::Drifted);
+        assert_eq!(line(&old)["Cause"], Variant::from("unloaded by a\\u{0}b\\u{1b}[2J"));
+    }
 }

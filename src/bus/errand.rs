@@ -17,6 +17,7 @@ use super::call::{Answer, Ask, Call, Caller};
 use super::polkit::Question;
 use super::refused::Refused;
 use super::room::Room;
+use crate::model::printable::printable_lines;
 
 /// How long the bus may take to say who a caller is.
 const INTRODUCTION: Duration = Duration::from_secs(25);
@@ -129,7 +130,7 @@ pub async fn reply_with(bus: &Connection, call: &Message, reply: Result<Message,
     }
     let reply = match reply {
         Ok(reply) => reply,
-        Err(refused) => Message::error(&call.header(), refused.name.as_str()).build(&refused.text)?,
+        Err(refused) => Message::error(&call.header(), refused.name.as_str()).build(&printable_lines(&refused.text))?,
     };
     bus.send(&reply).await
 }

@@ -13,6 +13,7 @@ use super::keeper::GIVEN_BACK;
 use super::module::ModuleState;
 use super::pci::Address;
 use super::plan::About;
+use super::printable::clean;
 use super::state::State;
 use super::status::{DeviceStatus, ModuleStatus, Standing, Status};
 use super::time::Time;
@@ -106,6 +107,18 @@ pub struct Event {
     /// Who did it, where that was witnessed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Culprit>,
+}
+
+impl Event {
+    /// Makes its words printable: it goes to the journal and the bus, and a process calls itself what
+    /// it likes.
+    pub fn clean(&mut self) {
+        let Event { old, new, cause, by, entry, .. } = self;
+        [old, new, cause].into_iter().chain(entry).for_each(clean);
+        if let Some(by) = by {
+            by.clean();
+        }
+    }
 }
 
 impl fmt::Display for Event {

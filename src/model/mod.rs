@@ -18,7 +18,7 @@
 //! * [`state`]: the words for how things stand, [`status`]: how they do after a pass, and [`picture`]: how that is shown to the public
 //! * [`event`]: one transition, for all who are told; [`history`]: how it is kept; [`record`]: what is counted; [`alert`]: what is raised once
 //! * [`hold`]: what keeps vfiod from writing for a while; [`target`]: what a person names; [`remedy`]: what a person can do
-//! * [`printable`]: what may be shown of anybody's text
+//! * [`printable`]: what may be shown of anybody's text; [`words`]: numbers and users in sentences
 //! * [`preflight`]: what stands between a device and a virtual machine; [`concern`]: what the daemon keeps of it
 //! * [`keeper`]: learns from a snapshot and decides
 
@@ -53,3 +53,4 @@ pub mod target;
 pub mod time;
 pub mod variant;
 pub mod viable;
+pub mod words;

@@ -12,6 +12,7 @@ use super::concern::Concern;
 use super::module::ModuleState;
 use super::pci::{Address, Driver, Ids, Module};
 use super::policy::Mode;
+use super::printable::clean;
 use super::state::{Health, State};
 use super::time::Time;
 
@@ -69,6 +70,42 @@ pub struct Picture {
     pub modules: BTreeMap<Module, ModuleView>,
 }
 
+impl Picture {
+    /// Makes its words printable: a NUL in one of them would end the session on the bus, and names of
+    /// processes, files and regions are anybody's. What is parsed (addresses, ids, modules, names of
+    /// entries) is so already.
+    #[must_use]
+    pub fn printable(mut self) -> Picture {
+        let concerns = self.findings.iter_mut().map(|concern| &mut concern.why);
+        concerns.chain(&mut self.iommu.kinds).for_each(clean);
+        for HoldView { target, who, why, .. } in &mut self.holds {
+            [target, who, why].into_iter().for_each(clean);
+        }
+        for EntryView { reason, remedy, .. } in self.entries.values_mut() {
+            [reason, remedy].into_iter().for_each(clean);
+        }
+        self.devices.values_mut().for_each(DeviceView::clean);
+        for GroupView { members, blockers, reserved, .. } in self.groups.values_mut() {
+            let kinds = reserved.iter_mut().map(|(_, _, kind)| kind);
+            members.iter_mut().chain(blockers).chain(kinds).for_each(clean);
+        }
+        for ModuleView { reason, used_by, last_unload_by, .. } in self.modules.values_mut() {
+            [reason, last_unload_by].into_iter().chain(used_by).for_each(clean);
+        }
+        self
+    }
+}
+
+impl DeviceView {
+    fn clean(&mut self) {
+        let DeviceView { class, description, reason, remedy, passthrough_id, last_cause, .. } = self;
+        [class, description, reason, remedy, passthrough_id, last_cause].into_iter().for_each(clean);
+        let users = self.users.iter_mut().flat_map(|user| [&mut user.comm, &mut user.unit]);
+        let concerns = self.findings.iter_mut().map(|concern| &mut concern.why);
+        users.chain(&mut self.nodes).chain(concerns).for_each(clean);
+    }
+}
+
 /// What was counted: passes since the start, the rest in this boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -89,7 +126,7 @@ pub struct Counters {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Iommu {
-    /// `intel`, `amd`, `arm-smmu`, `virtio`, or other names of /sys/class/iommu; none where there is none.
+    /// `intel`, `amd`, `arm-smmu`, `virtio`, `riscv`, `s390`, `power`, `apple-dart`, `tegra`, or other names of /sys/class/iommu; none where there is none.
     pub kinds: Vec<String>,
     /// How many groups there are.
     pub groups: u32,

@@ -8,6 +8,7 @@ use super::store::Store;
 use super::tell::{Tell, Told};
 use super::watch::{Request, Watch};
 use crate::host::port::{Closer, Found, Host, Scope, Sign, Witnessed};
+use crate::model::event::Event;
 use crate::model::keeper::Pass;
 use crate::model::plan::{Key, Plan};
 use crate::model::policy::Mode;
@@ -261,6 +262,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             self.checks.want(self.host.now());
         }
         events.append(&mut self.verdicts);
+        events.iter_mut().for_each(Event::clean);
         if !self.ready {
             self.tell.tell(Told::Started { status, mode: self.settings.policy.mode });
         }

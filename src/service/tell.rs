@@ -17,7 +17,9 @@ use crate::model::hold::Hold;
 use crate::model::pci::Address;
 use crate::model::plan::About;
 use crate::model::policy::Mode;
+use crate::model::printable::{printable, printable_lines};
 use crate::model::status::Status;
+use crate::model::words;
 use crate::names::{self, message};
 
 /// Something worth telling.
@@ -117,13 +119,18 @@ impl Tell for Journal {
                 );
             }
             Told::Stopped { acting } => {
-                let left = if acting == 0 { String::new() } else { format!("; {acting} writes end by themselves") };
+                let left = match acting {
+                    0 => String::new(),
+                    1 => "; 1 write ends by itself".to_owned(),
+                    more => format!("; {more} writes end by themselves"),
+                };
                 info!(message_id = message::STOPPED, "stopped; nothing is unbound{left}");
             }
             Told::Reloaded { entries } => {
-                info!(message_id = message::RELOADED, "configuration reloaded: {entries} entries");
+                info!(message_id = message::RELOADED, "configuration reloaded: {}", words::count(entries, "entry"));
             }
             Told::ReloadFailed { why } => {
+                let why = printable_lines(&why);
                 error!(
                     message_id = message::RELOAD_FAILED,
                     vfiod_cause = why.as_str(),
@@ -131,9 +138,11 @@ impl Tell for Journal {
                 );
             }
             Told::StateTrouble { why } => {
+                let why = printable(&why);
                 warn!(message_id = message::STATE_TROUBLE, vfiod_cause = why.as_str(), "{why}");
             }
             Told::Unchecked { why } => {
+                let why = printable(&why);
                 warn!(
                     message_id = message::UNCHECKED,
                     vfiod_cause = why.as_str(),
@@ -141,6 +150,7 @@ impl Tell for Journal {
                 );
             }
             Told::Unwitnessed { why } => {
+                let why = printable(&why);
                 info!(
                     message_id = message::UNWITNESSED,
                     vfiod_cause = why.as_str(),
@@ -166,11 +176,16 @@ impl Tell for Journal {
                 );
             }
             Told::Hold { id, hold } => {
-                let (cause, uid) = (hold.reason(id), hold.uid);
-                info!(message_id = message::HOLD, vfiod_cause = cause.as_str(), "{cause}, asked for by user {uid}");
+                let (cause, uid) = (printable(&hold.reason(id)), hold.uid);
+                info!(
+                    message_id = message::HOLD,
+                    vfiod_cause = cause.as_str(),
+                    "{cause}, asked for by {}",
+                    words::user(uid)
+                );
             }
             Told::HoldOver { id, hold, how } => {
-                let cause = format!("hold {id} of {} by {} is over: {how}", hold.target, hold.who);
+                let cause = printable(&format!("hold {id} of {} by {} is over: {how}", hold.target, hold.who));
                 info!(message_id = message::HOLD_OVER, vfiod_cause = cause.as_str(), "{cause}");
             }
             Told::Bus(word) => tell_bus(word),

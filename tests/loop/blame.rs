@@ -5,6 +5,7 @@ use vfiod::host::sim::machine::lab;
 use vfiod::model::cause::{By, Culprit, Parent, Record};
 use vfiod::model::event::Kind;
 use vfiod::model::memory::{Lasting, Memory};
+use vfiod::model::printable::turns_a_terminal;
 
 use crate::support::lab::{NIC, OTHER};
 use crate::support::{Lab, Said, addr, by, module, run};
@@ -254,6 +255,41 @@ async fn a_record_that_comes_late_holds_up_no_repair() {
         assert_eq!((lab.driver(NIC).as_deref(), lab.loads()), (Some("vfio-pci"), loads + 1));
         let unload = memory(&lab).unloads[&module("vfio_pci")].clone();
         assert!(matches!(unload.by, By::Unknown { .. }));
+    })
+    .await;
+}
+
+/// Every text of a JSON value.
+fn texts(value: &serde_json::Value, found: &mut Vec<String>) {
+    match value {
+        serde_json::Value::String(text) => found.push(text.clone()),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+        serde_json::Value::Object(fields) => fields.values().for_each(|field| texts(field, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_a_process_calls_itself_bus_and_journal_get_words_that_can_be_shown() {
+    run(async {
+        let lab = Lab::ready(&two()).await;
+        let odd = "a\0b\x1b[2J\n\u{202e}";
+        let culprit = Culprit {
+            comm: odd.to_owned(),
+            unit: format!("{odd}.service"),
+            parent: Some(Parent { pid: 12, comm: odd.to_owned() }),
+            cmdline: Some(format!("modprobe -r {odd}")),
+            ..evil(123)
+        };
+        lab.machine.with(|kernel| kernel.set_outsider(Some(culprit)));
+        lab.modprobe_r("vfio_pci").await;
+        lab.secs(10).await;
+        let mut found = Vec::new();
+        texts(&serde_json::to_value(&*lab.picture()).unwrap(), &mut found);
+        texts(&serde_json::to_value(lab.events()).unwrap(), &mut found);
+        assert!(found.iter().filter(|text| text.contains("a\\u{0}b")).count() > 4, "{found:?}");
+        let bad: Vec<&String> = found.iter().filter(|text| text.contains(turns_a_terminal)).collect();
+        assert!(bad.is_empty(), "{bad:?}");
     })
     .await;
 }

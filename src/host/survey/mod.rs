@@ -9,8 +9,7 @@
 //! * [`modules`]: VFIO's modules and their parameters
 //! * [`iomem`]: framebuffers; [`machine`]: the machine, its system; [`root_disk`], [`behind`]: the disks that is on
 //! * [`needs`], [`net_files`]: what the host uses
-//! * [`private`]: what only root may read of that
-//! * [`claims`]: other managers; [`libvirt`], [`libvirt_network`]: the definitions of libvirt
+//! * [`claims`]: other managers; [`libvirt`], [`libvirt_network`]: the definitions of libvirt; [`private`]: what of them only root may read
 //! * [`log`], `log_ends`, [`kmsg`]: what the kernel has said, and what of it still stands
 
 pub mod acpi;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::printable::{clean, printable};
+
 /// A process, as far as it was still there to be asked. What is not known stays empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Culprit {
@@ -35,6 +37,13 @@ pub struct Parent {
 }
 
 impl Culprit {
+    /// Makes its words printable.
+    pub fn clean(&mut self) {
+        let Culprit { comm, unit, parent, cmdline, pid: _, uid: _ } = self;
+        let parent = parent.as_mut().map(|parent| &mut parent.comm);
+        [comm, unit].into_iter().chain(parent).chain(cmdline).for_each(clean);
+    }
+
     /// What stays the same when it comes again: the unit, or else the command and what started it. A
     /// session, a transient unit and a container have another name each time.
     #[must_use]
@@ -80,9 +89,7 @@ struct Shown<'a>(&'a str);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .chars()
-            .try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_default()) } else { write!(f, "{c}") })
+        f.write_str(&printable(self.0))
     }
 }
 

@@ -75,6 +75,7 @@ impl Keeper {
                 .map(|(module, status)| (module.clone(), self.module_view(pass.snapshot, module, status, frame.clock)))
                 .collect(),
         }
+        .printable()
     }
 
     fn hold_views(&self) -> Vec<HoldView> {
