@@ -7,8 +7,10 @@ use std::fmt::Write as _;
 use crate::model::pci::Address;
 use crate::model::preflight::code::Code;
 use crate::model::preflight::finding::{About, Finding, Severity};
+use crate::model::preflight::make::Make;
 use crate::model::preflight::report::{GroupReport, Report, Role, Verdict};
 use crate::model::printable::printable;
+use crate::model::words;
 
 /// What to show.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,9 +35,8 @@ pub fn text(report: &Report, shown: &Shown) -> String {
     if devices.is_empty() && shown.devices.is_empty() {
         out.push_str("no PCI device that could be passed through\n");
     }
-    let makes: Vec<&str> = report.iommu.iter().map(|make| make.as_str()).collect();
-    let iommu = if makes.is_empty() { "no IOMMU at work".to_owned() } else { makes.join(", ") };
-    let _ = writeln!(out, "host: kernel {}, {iommu}", printable(&report.kernel));
+    let iommu = iommus(report);
+    let _ = writeln!(out, "host: kernel {}, {}", printable(&report.kernel), printable(&iommu));
     // With single devices asked for, only what decides how these stand.
     let unsure = devices.iter().any(|(_, verdict)| verdict.predicted.opens.is_none());
     for finding in host {
@@ -69,6 +70,14 @@ fn decides(finding: &Finding, unsure: bool) -> bool {
     finding.blocks()
         || at_a_price && finding.severity == Severity::Warning
         || unsure && finding.code == Code::Unreadable
+}
+
+/// What the IOMMUs are called.
+fn iommus(report: &Report) -> String {
+    // A daemon of an older version does not name the units.
+    let makes = || report.iommu.iter().map(|make| make.name().unwrap_or("an IOMMU that it does not name")).collect();
+    let names = if report.iommu_units.is_empty() { makes() } else { Make::names(&report.iommu_units) };
+    if names.is_empty() { "no IOMMU at work".to_owned() } else { names.into_iter().collect::<Vec<_>>().join(", ") }
 }
 
 /// One line about the device and its verdict.
@@ -131,17 +140,18 @@ fn summary(report: &Report, shown: &Shown) -> String {
         return "\nMore about each code: vfiod-preflight(7).\n".to_owned();
     }
     let endpoints = report.devices.values().filter(|verdict| verdict.role == Role::Endpoint);
-    let (mut fine, mut all) = (0, 0);
+    let (mut fine, mut all) = (0, 0_usize);
     for verdict in endpoints {
         all += 1;
         fine += usize::from(verdict.assignable);
     }
     let count = |severity: Severity| {
-        let count = report.findings.iter().filter(|finding| finding.severity == severity).count();
-        format!("{count} {severity}{}", if count == 1 { "" } else { "s" })
+        let found = report.findings.iter().filter(|finding| finding.severity == severity);
+        words::count(found.count(), severity.as_str())
     };
     format!(
-        "\n{fine} of {all} devices could be passed through as things are; {}, {}, {}. More about each code: vfiod-preflight(7).\n",
+        "\n{fine} of {} could be passed through as things are; {}, {}, {}. More about each code: vfiod-preflight(7).\n",
+        words::count(all, "device"),
         count(Severity::Blocker),
         count(Severity::Warning),
         count(Severity::Note)

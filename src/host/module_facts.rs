@@ -105,7 +105,11 @@ fn unloaded(
         return (ModuleState::Builtin, format!("{witness} is there, and no module"));
     }
     if !loaded.is_present() {
-        return (ModuleState::NotInstalled, "no /proc/modules: this kernel loads no modules".to_owned());
+        return (
+            ModuleState::NotInstalled,
+            "/proc/modules is not there: a kernel without loadable modules, or a tree or container without that file"
+                .to_owned(),
+        );
     }
     if tree.files.contains_key(module) {
         return loadable(module, loaded, evidence, ignore_blacklist);

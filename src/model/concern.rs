@@ -226,6 +226,7 @@ mod tests {
             schema: 1,
             kernel: String::new(),
             iommu: BTreeSet::new(),
+            iommu_units: BTreeSet::new(),
             devices: BTreeMap::from([(at(), verdict)]),
             groups: BTreeMap::new(),
             findings: findings.iter().map(finding).collect(),

@@ -49,6 +49,7 @@ pub fn check(survey: &Survey) -> Report {
         schema: SCHEMA,
         kernel: survey.machine.release.clone(),
         iommu: makes(survey),
+        iommu_units: survey.iommu.units.is().cloned().unwrap_or_default(),
         devices,
         groups: survey.groups.keys().filter_map(|number| Some((*number, grouping::report(survey, *number)?))).collect(),
         findings,

@@ -11,6 +11,7 @@
 //!   [`nodes`], [`others`] (other managers), [`bars`] without an address, [`token`]s of VFs, [`igd`] (Intel's
 //!   graphics), [`acs`] overrides, [`uses`] of the host
 //! * [`make`] of an IOMMU, [`release`] of a kernel: what their names tell
+//! * [`system`]: what of a remedy depends on the distribution
 //! * [`needed`]: what the host lives on; [`cmdline`]: the kernel's options
 //! * [`passthrough`]: names for devices that are unique over the host
 //! * [`blockers`]: the part that a pass of the daemon needs
@@ -43,6 +44,7 @@ pub mod report;
 pub mod reserved;
 pub mod sriov;
 pub mod survey;
+pub mod system;
 pub mod token;
 pub mod uses;
 

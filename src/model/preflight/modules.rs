@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::check::unread;
 use super::code::Code;
 use super::finding::{About, Finding, Severity};
-use super::survey::{ModuleSurvey, Survey};
+use super::survey::{Machine, ModuleSurvey, Survey};
+use super::system::more_modules;
 use crate::model::module::ModuleState;
 use crate::model::pci::Module;
 use crate::model::snapshot::Fact;
@@ -68,7 +69,10 @@ fn lacking(survey: &Survey) -> Vec<Finding> {
         };
         found.entry(reason).or_default().push(module.as_str());
     }
-    found.into_iter().map(|((lost, code, why), modules)| lack(lost, code, &why, &modules.join(", "))).collect()
+    found
+        .into_iter()
+        .map(|((lost, code, why), modules)| lack(lost, code, &why, &modules.join(", "), &survey.machine))
+        .collect()
 }
 
 /// What goes with a module.
@@ -87,7 +91,10 @@ fn is_old_interface(survey: &Survey, module: &Module) -> bool {
     module.as_str() == "vfio_iommu_type1" && survey.has_iommufd()
 }
 
-fn lack(lost: Lost, code: Code, why: &str, modules: &str) -> Finding {
+/// How the evidence begins where nobody tells which modules are loaded.
+const NO_LIST: &str = "/proc/modules is not there";
+
+fn lack(lost: Lost, code: Code, why: &str, modules: &str, machine: &Machine) -> Finding {
     let (severity, lost) = match lost {
         Lost::All => (Severity::Blocker, "without it no device can be passed through"),
         Lost::Later => (Severity::Warning, "it is loaded now, and once it is unloaded it cannot come back"),
@@ -104,7 +111,10 @@ fn lack(lost: Lost, code: Code, why: &str, modules: &str) -> Finding {
         }
         Code::ModuleMissing => finding(format!("This kernel has no {modules}: {lost}."))
             .because("the module tree", why)
-            .step("Install the package with the rest of the kernel's modules (Ubuntu: linux-modules-extra, Fedora: kernel-modules), or a kernel with CONFIG_VFIO_PCI; then `depmod`."),
+            .step(match why.starts_with(NO_LIST) {
+                true => "Look for /proc/modules on the machine itself: if it is missing there, boot a kernel with CONFIG_MODULES, or one with VFIO built in.".to_owned(),
+                false => more_modules(machine),
+            }),
         _ => finding(format!("The module tree of the running kernel is gone, as after an upgrade; {modules}: {lost}."))
             .because("the module tree", why)
             .step("Reboot into the installed kernel."),

@@ -7,7 +7,8 @@ use super::code::Code;
 use super::finding::{About, Evidence, Finding, Severity};
 use super::make::Make;
 use super::report::{Role, VIRTIO_IOMMU};
-use super::survey::{Builder, Function, Survey};
+use super::survey::{Function, Survey};
+use super::system::{into_initramfs, with_virtio_iommu};
 use crate::model::pci::Address;
 use crate::model::snapshot::Fact;
 
@@ -143,50 +144,15 @@ fn driver_missing(survey: &Survey, address: Address) -> Finding {
         Fact::Is(how) => finding
             .because("the module tree", format!("virtio_iommu is there ({how})"))
             .step("Load it: `modprobe virtio_iommu`. vfiod never does.")
-            .steps(into_initramfs(survey)),
+            .steps(into_initramfs(&survey.machine)),
         Fact::Absent => finding
             .because("the module tree", "this kernel has no virtio_iommu")
-            .step("Boot a kernel with CONFIG_VIRTIO_IOMMU (Debian: linux-image 6.12 or later), with the module in its initramfs: the root disk may wait for it.")
+            .step(with_virtio_iommu(&survey.machine))
             .step("Or give the virtual machine another IOMMU."),
-        Fact::Unreadable(why) => finding.because("the module tree", why.as_str()).step("Load virtio_iommu if this kernel has it."),
-    }
-}
-
-/// How a builder is told to take the module in.
-fn with(builder: Builder) -> &'static str {
-    match builder {
-        Builder::InitramfsTools => "`echo virtio_iommu >>/etc/initramfs-tools/modules && update-initramfs -u -k all`",
-        Builder::Dracut => {
-            "`echo 'add_drivers+=\" virtio_iommu \"' >/etc/dracut.conf.d/virtio-iommu.conf && dracut -f --regenerate-all`"
+        Fact::Unreadable(why) => {
+            finding.because("the module tree", why.as_str()).step("Load virtio_iommu if this kernel has it.")
         }
-        Builder::Mkinitcpio => "add virtio_iommu to MODULES in /etc/mkinitcpio.conf, then `mkinitcpio -P`",
     }
-}
-
-/// How a module gets into the initramfs: by what is there to build one, else by distribution.
-fn into_initramfs(survey: &Survey) -> Vec<String> {
-    let machine = &survey.machine;
-    let is = |names: &[&str]| machine.distribution.iter().any(|id| names.contains(&id.as_str()));
-    let how: Vec<&str> = match machine.builders.is_empty() {
-        false => machine.builders.iter().map(|builder| with(*builder)).collect(),
-        true if is(&["debian", "ubuntu"]) => vec![with(Builder::InitramfsTools)],
-        true if is(&["fedora", "rhel", "centos", "suse", "opensuse"]) => vec![with(Builder::Dracut)],
-        true if is(&["arch"]) => vec![with(Builder::Mkinitcpio)],
-        true if is(&["alpine"]) => vec![
-            "`echo kernel/drivers/iommu/virtio-iommu.ko* >/etc/mkinitfs/features.d/iommu.modules`, add iommu to features in /etc/mkinitfs/mkinitfs.conf, then `mkinitfs`",
-        ],
-        true => Vec::new(),
-    };
-    let step = match how.as_slice() {
-        [] => "Have it in the initramfs (initramfs-tools: /etc/initramfs-tools/modules; dracut: add_drivers; mkinitcpio: MODULES) and build that again.".to_owned(),
-        [how] => format!("Have it in the initramfs: {how}."),
-        several => format!("Have it in the initramfs, with whichever builds yours: {}.", several.join("; or ")),
-    };
-    vec![
-        step,
-        "Look whether it is in before the next boot: `lsinitramfs` or `lsinitrd`, and search for virtio-iommu."
-            .to_owned(),
-    ]
 }
 
 fn initramfs(survey: &Survey) -> Option<Finding> {
@@ -200,7 +166,7 @@ fn initramfs(survey: &Survey) -> Option<Finding> {
             .because("/sys/class/iommu", unit.as_str())
             .because("the root file system", format!("its disk is behind {disk}, which is behind that IOMMU"))
             .because("the module tree", format!("virtio_iommu is a {module}"))
-            .steps(into_initramfs(survey)),
+            .steps(into_initramfs(&survey.machine)),
     )
 }
 
@@ -250,7 +216,7 @@ fn no_group(survey: &Survey, address: Address, function: &Function) -> Option<Fi
 
 fn emulated(survey: &Survey) -> Option<Finding> {
     let units = survey.iommu.units.is().filter(|units| !units.is_empty())?;
-    let makes: Vec<&str> = units.iter().map(|unit| Make::of(unit).as_str()).collect();
+    let makes: Vec<&str> = units.iter().map(|unit| Make::of(unit).name().unwrap_or(unit)).collect();
     let virtio = units.iter().any(|unit| Make::of(unit) == Make::Virtio);
     let hypervisor = survey.machine.hypervisor.as_ref();
     if !virtio && hypervisor.is_none() {

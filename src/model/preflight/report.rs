@@ -24,6 +24,9 @@ pub struct Report {
     pub kernel: String,
     /// The IOMMUs' makes.
     pub iommu: BTreeSet<Make>,
+    /// Their names in `/sys/class/iommu`.
+    #[serde(default)]
+    pub iommu_units: BTreeSet<String>,
     /// One for each PCI function.
     pub devices: BTreeMap<Address, Verdict>,
     /// One for each IOMMU group.

@@ -83,6 +83,7 @@ impl Host for View {
                 schema: 1,
                 kernel: "6.12".to_owned(),
                 iommu: BTreeSet::new(),
+                iommu_units: BTreeSet::new(),
                 devices,
                 groups: BTreeMap::new(),
                 findings,
