@@ -267,6 +267,7 @@ fn command(runtime: &Runtime, bus: &Bus, words: &[&str]) {
         zone: jiff::tz::TimeZone::UTC,
         now_usec: 1_800_000_000_000_000,
         who: "bench".to_owned(),
+        user: |_| None,
         root: false,
         names: Root::live(),
         bus: Some(bus.address()),

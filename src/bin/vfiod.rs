@@ -19,6 +19,7 @@ use vfiod::host::process::take_name;
 use vfiod::host::root::Root;
 use vfiod::host::witness::cmdline;
 use vfiod::model::snapshot::Look;
+use vfiod::model::words;
 use vfiod::names::{self, exit};
 use vfiod::service::check;
 use vfiod::service::run::{self, Environment};
@@ -103,8 +104,9 @@ fn main() -> ExitCode {
 fn check_config(root: &std::path::Path, file: Option<PathBuf>) -> u8 {
     match config::load(root, file.as_deref()) {
         Ok(settings) => {
-            let files = settings.sources.len();
-            println!("the configuration is right: {files} files, {} entries", settings.desired.entries.len());
+            let files = words::count(settings.sources.len(), "file");
+            let entries = words::count(settings.desired.entries.len(), "entry");
+            println!("the configuration is right: {files}, {entries}");
             exit::OK
         }
         Err(errors) => {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use nix::unistd::{User, geteuid, getuid};
+use nix::unistd::{Uid, User, geteuid, getuid};
 use vfiod::cli::arguments::{Arguments, Verb};
 use vfiod::cli::run::{Surroundings, run};
 use vfiod::host::look::serve::{let_go, serve};
@@ -17,6 +17,7 @@ use vfiod::host::process::take_name;
 use vfiod::host::root::Root;
 use vfiod::host::saved::texts;
 use vfiod::host::surveyor;
+use vfiod::model::words;
 use vfiod::names::ctl;
 
 fn main() -> ExitCode {
@@ -75,6 +76,7 @@ fn surroundings() -> Surroundings {
         zone: TimeZone::try_system().unwrap_or(TimeZone::UTC),
         now_usec: Timestamp::now().as_microsecond().unsigned_abs(),
         who: set("SUDO_USER").unwrap_or_else(user),
+        user: named,
         root: geteuid().is_root(),
         names: Root::live(),
         bus: set("DBUS_SYSTEM_BUS_ADDRESS"),
@@ -83,6 +85,10 @@ fn surroundings() -> Surroundings {
 
 /// The user's name, or number where nothing names it.
 fn user() -> String {
-    let uid = getuid();
-    User::from_uid(uid).ok().flatten().map_or_else(|| format!("uid {uid}"), |user| user.name)
+    let uid = getuid().as_raw();
+    named(uid).unwrap_or_else(|| words::user(uid))
+}
+
+fn named(uid: u32) -> Option<String> {
+    User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name)
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::refused::Refused;
+use crate::model::words;
 
 /// How many calls of all those users may be under way. Each may wait for polkit, and the system bus
 /// lets one connection wait for 128 answers.
@@ -40,7 +41,7 @@ impl Room {
         let mut taken = self.taken();
         let own = taken.get(&uid).copied().unwrap_or_default();
         if own >= EACH {
-            let text = format!("{EACH} calls of user {uid} are under way; try again later");
+            let text = format!("{EACH} calls of {} are under way; try again later", words::user(uid));
             return Err(Refused::own("LimitsExceeded", text));
         }
         if taken.values().sum::<usize>() >= MANY {
@@ -79,7 +80,7 @@ mod tests {
                 places.push(room.enter(uid).unwrap());
             }
             let refused = room.enter(uid).unwrap_err();
-            assert_eq!(refused.text, format!("16 calls of user {uid} are under way; try again later"));
+            assert_eq!(refused.text, format!("16 calls of uid {uid} are under way; try again later"));
         }
         assert!(room.enter(7).unwrap_err().text.starts_with("too many calls of all users"));
         drop(places.pop());

@@ -7,6 +7,7 @@ use super::json::pretty;
 use super::screen::Screen;
 use super::sight::Sight;
 use crate::model::picture::SCHEMA;
+use crate::model::words;
 use crate::names::ctl;
 
 /// What every command is given.
@@ -22,8 +23,20 @@ pub struct Setting {
     pub json: bool,
     /// Who runs the command, for those who see its holds.
     pub who: String,
+    /// What a user of this machine is called.
+    pub user: fn(u32) -> Option<String>,
     /// Whether the caller may read what the daemon's sandbox keeps from it.
     pub root: bool,
+}
+
+impl Setting {
+    /// A user in words: numbers of another machine, or of a saved one, mean others here.
+    #[must_use]
+    pub fn user(&self, uid: u32) -> String {
+        let here = self.sight.tree.is_none() && self.sight.host.is_none();
+        let name = (self.user)(uid).filter(|_| here && uid != 0);
+        name.unwrap_or_else(|| words::user(uid))
+    }
 }
 
 /// What a command answers.

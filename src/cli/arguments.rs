@@ -83,7 +83,7 @@ pub enum Verb {
         #[arg(long)]
         libvirt: bool,
     },
-    /// Tell what stands between devices and virtual machines
+    /// Tell what stands between devices and virtual machines; ends with 1 where what is declared is blocked
     Check {
         /// Devices, declared or not, and entries; all by default
         #[arg(value_name = "DEVICE")]
@@ -134,11 +134,11 @@ pub enum Verb {
         #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
         command: Vec<OsString>,
     },
-    /// End a hold
+    /// End a hold, or all holds on a target
     Unhold {
-        /// Its number, as status and hold show it
-        #[arg(value_name = "ID")]
-        id: u64,
+        /// Its number, as status and hold show it; or what is held: a device, an entry, module:NAME, or all
+        #[arg(value_name = "HOLD")]
+        hold: String,
     },
     /// Forget failures, and close breakers that repeated losses have opened
     ResetFailed {
@@ -227,7 +227,7 @@ pub enum Words {
     Targets,
     /// Required modules.
     Modules,
-    /// Numbers of holds.
+    /// Numbers of holds, and what they are on.
     Holds,
 }
 

@@ -75,10 +75,37 @@ impl Event {
         if self.latency_usec > 0 {
             rest += &format!(", after {}", length(self.latency_usec));
         }
-        if !self.by.is_empty() {
+        // The cause of an unload names who did it, by name and process.
+        let name = self.by.split_once(']').map_or(self.by.as_str(), |(name, _)| name);
+        if !self.by.is_empty() && !self.cause.contains(name) {
             rest += &format!(", by {}", self.by);
         }
         let (time, name) = (screen.time(self.timestamp_usec), screen.plain(&format!("{}{entry}", self.name)));
         format!("{time}  {name} {}{}\n", screen.paint(&change, tone), screen.plain(&rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::tz::TimeZone;
+
+    #[test]
+    fn who_did_it_is_told_once() {
+        let zone = TimeZone::UTC;
+        let screen = Screen { color: false, symbols: false, width: None, rows: None, zone, now_usec: 0 };
+        let by = "modprobe[530] of lab.service (started by bash[12], uid 0)";
+        let lost = |cause: &str| {
+            let event = Event { name: "vfio_pci".into(), cause: cause.into(), by: by.into(), ..Event::default() };
+            event.line(&screen)
+        };
+        for cause in
+            [format!("unloaded by {by}"), format!("it has no driver; its module vfio_pci was unloaded by {by}")]
+        {
+            assert_eq!(lost(&cause).matches("modprobe[530]").count(), 1, "{cause}");
+        }
+        assert!(lost("it has no driver").ends_with(&format!(": it has no driver, by {by}\n")));
+        // Another process of that name.
+        assert_eq!(lost("unloaded by modprobe[53]").matches("modprobe[53").count(), 2);
     }
 }

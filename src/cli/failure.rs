@@ -101,6 +101,9 @@ impl Failure {
         match self {
             Failure::Usage(_) => Some("see: vfiodctl --help".to_owned()),
             Failure::Unreachable { advice, .. } | Failure::Denied { advice, .. } => Some(advice.clone()),
+            Failure::NoSuch { what, near } if near.is_empty() && what.starts_with("hold ") => {
+                Some("see what is held: vfiodctl status".to_owned())
+            }
             Failure::NoSuch { near, .. } if near.is_empty() => {
                 Some("see what there is: vfiodctl list --all".to_owned())
             }

@@ -62,7 +62,9 @@ pub async fn observe(root: &Root, names: &Root, extent: Extent) -> Observed {
     let settings = config::load(&root.join("/"), None).unwrap_or_else(|errors| {
         let errors = errors.to_string();
         let first = errors.lines().next().unwrap_or_default();
-        notes.push(format!("the configuration is wrong, as if there were none: {first} (vfiodctl config check)"));
+        notes.push(format!(
+            "the configuration is wrong, so nothing counts as declared here: {first} (all of it: vfiodctl config check)"
+        ));
         Settings::default()
     });
     let Settings { desired, policy, .. } = settings;

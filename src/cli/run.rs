@@ -32,6 +32,8 @@ pub struct Surroundings {
     pub now_usec: u64,
     /// Who runs the command.
     pub who: String,
+    /// What a user of this machine is called.
+    pub user: fn(u32) -> Option<String>,
     /// Whether the caller may read what the daemon's sandbox keeps from it.
     pub root: bool,
     /// The root below which the system's pci.ids is.
@@ -107,6 +109,7 @@ fn setting(common: &Common, around: &Surroundings, screen: &Screen) -> Result<Se
         terminal: around.terminal,
         json: common.json,
         who: around.who.clone(),
+        user: around.user,
         root: around.root,
     })
 }
@@ -130,7 +133,7 @@ async fn obey(verb: Verb, setting: &Setting, out: &mut (impl Write + ?Sized)) ->
                 None => verb::hold::while_running(setting, wish, &command).await,
             }
         }
-        Verb::Unhold { id } => verb::unhold::run(setting, id).await,
+        Verb::Unhold { hold } => verb::unhold::run(setting, &hold).await,
         Verb::ResetFailed { target } => verb::reset_failed::run(setting, target.as_deref()).await,
         Verb::Reload => verb::reload::run(setting).await,
         Verb::Wait { devices, timeout } => verb::wait::run(setting, &devices, timeout).await,

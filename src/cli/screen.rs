@@ -110,6 +110,34 @@ impl Column {
     }
 }
 
+/// What stands for a symbol where only ASCII is shown: those of vfiod's own words, and those that
+/// vendors use in names.
+fn instead(symbol: char) -> Option<&'static str> {
+    Some(match symbol {
+        '…' => "...",
+        '→' | '⇒' => "->",
+        '←' => "<-",
+        '●' => "*",
+        '○' => "-",
+        '×' => "x",
+        '–' | '—' | '‐' | '‑' | '−' => "-",
+        '·' | '•' => "*",
+        '‘' | '’' => "'",
+        '“' | '”' | '„' => "\"",
+        '≥' => ">=",
+        '≤' => "<=",
+        '≠' => "!=",
+        '±' => "+/-",
+        'µ' | 'μ' => "u",
+        '°' => " deg",
+        '®' => "(R)",
+        '™' => "(TM)",
+        '©' => "(C)",
+        '\u{a0}' => " ",
+        _ => return None,
+    })
+}
+
 /// Blanks between columns.
 const GAP: u16 = 2;
 /// No column of prose is narrower, unless its text is.
@@ -134,12 +162,8 @@ impl Screen {
             return text;
         }
         let ascii = |c: char| match c {
-            '…' => "...".to_owned(),
-            '→' => "->".to_owned(),
-            '●' => "*".to_owned(),
-            '○' => "-".to_owned(),
             c if c.is_ascii() => c.to_string(),
-            _ => "?".to_owned(),
+            c => instead(c).unwrap_or("?").to_owned(),
         };
         text.chars().map(ascii).collect()
     }
@@ -280,6 +304,7 @@ mod tests {
     #[test]
     fn an_ascii_screen_gets_ascii() {
         assert_eq!(screen(None, false).plain("a → b…é"), "a -> b...?");
+        assert_eq!(screen(None, false).plain("2 × ≥ 3 – “x”"), "2 x >= 3 - \"x\"");
     }
 
     #[test]

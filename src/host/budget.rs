@@ -3,6 +3,8 @@
 use std::io::{self, Error, ErrorKind, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::model::words::count;
+
 /// Look-ups by path, and names in directories. A machine of 4,096 functions takes a seventh of it.
 const FILES: u64 = 4_000_000;
 /// What files hold, links lead to and names have. A machine has some megabytes.
@@ -49,8 +51,8 @@ impl Budget {
     pub fn overrun(&self) -> Option<String> {
         let over = |(most, taken): &(u64, AtomicU64)| taken.load(Ordering::Relaxed) > *most;
         let what = match (over(&self.files), over(&self.bytes)) {
-            (true, _) => format!("{} files", self.files.0),
-            (false, true) => format!("{} bytes", self.bytes.0),
+            (true, _) => count(self.files.0, "file"),
+            (false, true) => count(self.bytes.0, "byte"),
             (false, false) => return None,
         };
         Some(format!("more than {what} would have to be read of this tree"))
@@ -114,6 +116,6 @@ mod tests {
         assert!(budget.reader(&[7; 80][..], 80).unwrap().read(&mut [0]).is_err());
         let budget = Budget::of(1, 100);
         assert!(budget.take(0).is_ok() && budget.take(0).is_err());
-        assert_eq!(budget.overrun().unwrap(), "more than 1 files would have to be read of this tree");
+        assert_eq!(budget.overrun().unwrap(), "more than 1 file would have to be read of this tree");
     }
 }

@@ -1,8 +1,9 @@
 //! What is asked of the daemon, and what its answers become.
 
 use vfiod::cli::run::Surroundings;
+use vfiod::model::picture::{HoldView, Picture};
 
-use super::reading::READY;
+use super::reading::{BLOCKED, READY};
 use super::support::bus::Bus;
 use super::support::command::{Done, difference, terminal, vfiodctl};
 use super::support::daemon::{Daemon, Error, Script};
@@ -91,6 +92,29 @@ async fn small_things_are_done_and_said() {
     ] {
         scene.compare(name, words).await;
     }
+}
+
+#[tokio::test]
+async fn holds_end_by_what_they_are_on_as_well_as_by_their_number() {
+    let scene = scene(&[]).await;
+    let mut picture: Picture = serde_json::from_str(BLOCKED).unwrap();
+    let hold = HoldView { target: "nic0".to_owned(), ..picture.holds[0].clone() };
+    let on = |id, target: &str| HoldView { id, target: target.to_owned(), ..hold.clone() };
+    picture.holds =
+        vec![on(7, "nic0"), on(8, "module:vfio_pci"), on(9, "nic0"), on(10, "0000:01:00.0"), on(11, "gone")];
+    scene.daemon.script.lock().unwrap().picture = serde_json::to_string(&picture).unwrap();
+    assert_eq!(scene.compare("unhold-target", &["unhold", "nic0"]).await, ["Unhold 7", "Unhold 9"]);
+    assert_eq!(scene.compare("unhold-target.json", &["unhold", "module:vfio-pci", "--json"]).await, ["Unhold 8"]);
+    for (target, call) in [("01:00.0", "Unhold 10"), ("pci_0000_01_00_0", "Unhold 10"), ("gone", "Unhold 11")] {
+        assert_eq!(scene.run(&["unhold", target]).await.status, 0, "{target}");
+        assert_eq!(std::mem::take(&mut scene.daemon.script.lock().unwrap().calls), [call], "{target}");
+    }
+    // Nothing but that: what is on all devices stays.
+    for (target, status) in [("all", 4), ("gpu0", 4), ("nowhere", 4)] {
+        let done = scene.run(&["unhold", target]).await;
+        assert_eq!((done.status, done.out.as_str()), (status, ""), "{target}: {done:?}");
+    }
+    scene.compare("unhold-none", &["unhold", "gpu0"]).await;
 }
 
 #[tokio::test]

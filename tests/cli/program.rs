@@ -32,7 +32,7 @@ fn a_command_line_that_makes_no_sense_is_told_with_status_two() {
         &["hold", "gpu0", "--why", "x", "--for", "0s"],
         &["hold", "gpu0", "--why", "x", "--for", "1h", "--", "true"],
         &["list", "--root", "/", "--host", "other"],
-        &["unhold", "seven"],
+        &["unhold"],
         &["history", "-n", "0"],
         &["wait", "--timeout", "soon"],
         &["config"],

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use vfiod::cli::screen::Screen;
 use vfiod::config;
 use vfiod::model::printable::turns_a_terminal;
 
@@ -121,7 +122,7 @@ async fn of_a_card_that_is_not_there_nothing_is_checked() {
     compare(&tree, &cases).await;
     let both = on(&tree, &["check", "gone", "nic0"]).await;
     assert!(both.status == 1 && both.out.contains("0000:05:00.0") && !both.out.contains("0000:01:00.0"), "{both:?}");
-    assert_eq!(both.err, "vfiodctl: nothing of gone is there\n");
+    assert_eq!(both.err, "vfiodctl: no device of gone is there\n");
 }
 
 #[tokio::test]
@@ -155,6 +156,61 @@ async fn a_vf_is_found_by_its_index() {
     let report: serde_json::Value = serde_json::from_str(&checked.out).unwrap();
     let about: Vec<&String> = report["devices"].as_object().unwrap().keys().collect();
     assert_eq!(about, ["0000:03:02.3"], "{checked:?}");
+}
+
+#[tokio::test]
+async fn a_check_ends_with_one_where_what_is_declared_is_blocked_and_nowhere_else() {
+    let tree = machine();
+    // The group of the first has a member on a host driver.
+    let declare = |address: &str| format!("[device.it]\naddress = \"{address}\"\n");
+    let status = async |words: &[&str]| {
+        let text = on(&tree, words).await.status;
+        let json = on(&tree, &[words, &["--json"]].concat()).await.status;
+        assert_eq!(text, json, "{words:?}");
+        text
+    };
+    assert_eq!(status(&["check"]).await, 0, "nothing is declared");
+    assert_eq!(status(&["check", "01:00.0"]).await, 0, "nothing is declared");
+    tree.set("etc/vfiod/vfiod.toml", &declare("0000:01:00.0"));
+    assert_eq!(status(&["check"]).await, 1);
+    assert_eq!(status(&["check", "01:00.0"]).await, 1);
+    assert_eq!(status(&["check", "it"]).await, 1);
+    assert_eq!(status(&["check", "05:00.0"]).await, 0, "another one");
+    let text = on(&tree, &["check"]).await.out;
+    assert!(text.ends_with("\nDeclared: 1 device, 1 blocked.\n"), "{text}");
+    tree.set("etc/vfiod/vfiod.toml", &declare("0000:05:00.0"));
+    assert_eq!(status(&["check", "01:00.0"]).await, 0, "not declared");
+}
+
+/// Whatever stands in vfiod's own texts has something else where only ASCII is shown.
+#[test]
+fn every_symbol_of_our_own_texts_is_known_in_ascii() {
+    let ascii =
+        Screen { color: false, symbols: false, width: None, rows: None, zone: jiff::tz::TimeZone::UTC, now_usec: 0 };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut todo = vec![root.join("src"), root.join("tests/cli/expected")];
+    let (mut symbols, mut unknown) = (0, std::collections::BTreeSet::new());
+    while let Some(path) = todo.pop() {
+        if path.is_dir() {
+            todo.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = path.extension().is_some_and(|extension| extension == "rs");
+        // Neither comments nor what tests make up.
+        let text = if code { text.split("#[cfg(test)]").next().unwrap() } else { &text };
+        for line in text.lines().filter(|line| !code || !line.trim_start().starts_with("//")) {
+            for symbol in line.chars().filter(|c| !c.is_ascii()) {
+                symbols += 1;
+                let shown = ascii.plain(&symbol.to_string());
+                if shown == "?" || !shown.is_ascii() {
+                    unknown.insert((symbol, path.clone()));
+                }
+            }
+        }
+    }
+    assert!(symbols > 20, "only {symbols} found");
+    assert!(unknown.is_empty(), "{unknown:?}");
 }
 
 #[tokio::test]

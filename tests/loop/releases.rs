@@ -18,7 +18,7 @@ async fn a_released_device_goes_back_to_its_driver_and_stays_there_over_restarts
         let answer = results(lab.ask(Ask::Release(device(NIC))).await.unwrap());
         assert_eq!(
             answer,
-            [(NIC.to_owned(), "released: given back to the host, on e1000e, asked for by user 1000".to_owned())]
+            [(NIC.to_owned(), "released: given back to the host, on e1000e, asked for by uid 1000".to_owned())]
         );
         assert_eq!(lab.driver(NIC).as_deref(), Some("e1000e"));
         assert_eq!(lab.machine.ask(|kernel| kernel.pin(addr(NIC)).cloned()), None);
@@ -57,7 +57,7 @@ async fn what_became_of_those_that_move_with_it_is_told_as_well() {
     run(async {
         let lab = Lab::ready("[device.card]\naddress = \"0000:05:00\"\n").await;
         let of_both = |words: [&str; 2]| [0, 1].map(|n| (SLOT[n].to_owned(), words[n].to_owned()));
-        let given_back = "released: given back to the host, on e1000e, asked for by user 1000";
+        let given_back = "released: given back to the host, on e1000e, asked for by uid 1000";
         let answer = results(lab.ask(Ask::Release(device(SLOT[0]))).await.unwrap());
         assert_eq!(answer, of_both([given_back, given_back]));
         let answer = results(lab.ask(Ask::Adopt(device(SLOT[1]))).await.unwrap());
@@ -103,7 +103,7 @@ async fn a_release_comes_after_a_repair_in_its_group() {
         let answer = results(lab.ask(Ask::Release(device(PAIR[0]))).await.unwrap());
         assert_eq!(
             answer,
-            [(PAIR[0].to_owned(), "released: given back to the host, on e1000, asked for by user 1000".to_owned())]
+            [(PAIR[0].to_owned(), "released: given back to the host, on e1000, asked for by uid 1000".to_owned())]
         );
         assert_eq!(lab.picture().counters.failures, 0);
         // What stays cannot be opened now, and is told why.
@@ -128,7 +128,7 @@ async fn what_somebody_binds_to_vfio_after_a_release_is_his_affair_until_it_is_r
         let answer = results(lab.ask(Ask::Release(device(NIC))).await.unwrap());
         assert_eq!(
             answer,
-            [(NIC.to_owned(), "released: given back to the host, on e1000e, asked for by user 1000".to_owned())]
+            [(NIC.to_owned(), "released: given back to the host, on e1000e, asked for by uid 1000".to_owned())]
         );
         lab.secs(10).await;
         assert_eq!(lab.driver(NIC).as_deref(), Some("e1000e"));

@@ -12,6 +12,7 @@ use crate::host::surveyor;
 use crate::model::pci::Address;
 use crate::model::picture::Picture;
 use crate::model::preflight::{self, Report};
+use crate::model::words;
 
 /// Asks the daemon, which sees what needs rights; as root, without a daemon, or on a saved tree, looks
 /// itself.
@@ -27,12 +28,14 @@ pub async fn run(setting: &Setting, devices: &[String]) -> Result<Answer, Failur
         let near = device::nearest(&absent.to_string(), report.devices.keys().map(ToString::to_string));
         return Err(Failure::NoSuch { what: format!("PCI function {absent}"), near });
     }
-    // Without a device asked for, what is declared counts, and all is shown.
+    // What is declared counts, of what is asked for; the rest may well have blockers.
     let declared = picture.devices.iter().filter(|(_, view)| view.entry.is_some()).map(|(address, _)| *address);
-    let counts: BTreeSet<Address> = if devices.is_empty() { declared.collect() } else { meant.clone() };
-    let ready = !counts.iter().any(|address| {
-        report.devices.contains_key(address) && report.findings_of(*address).any(preflight::Finding::blocks)
-    });
+    let counts: Vec<Address> = declared.filter(|address| devices.is_empty() || meant.contains(address)).collect();
+    let blocked = |address: &&Address| {
+        report.devices.contains_key(address) && report.findings_of(**address).any(preflight::Finding::blocks)
+    };
+    let blocked = counts.iter().filter(blocked).count();
+    let ready = blocked == 0;
     let answer = if setting.json {
         match own {
             Some(own) if devices.is_empty() => Answer::of_daemon(&own),
@@ -42,11 +45,16 @@ pub async fn run(setting: &Setting, devices: &[String]) -> Result<Answer, Failur
         // For the text no device means all of them.
         Answer::default()
     } else {
-        let text = text(&report, &Shown { devices: meant, width: setting.screen.width.unwrap_or(0).into() });
+        let mut text = text(&report, &Shown { devices: meant, width: setting.screen.width.unwrap_or(0).into() });
+        // The exit status follows from it.
+        if !counts.is_empty() {
+            let blocked = if blocked == 0 { "none".to_owned() } else { blocked.to_string() };
+            text += &format!("Declared: {}, {blocked} blocked.\n", words::count(counts.len(), "device"));
+        }
         Answer::text(text.lines().map(|line| setting.screen.plain(line) + "\n").collect::<String>())
     };
     let ready = ready && nowhere.is_empty();
-    notes.extend(nowhere.iter().map(|name| format!("nothing of {name} is there")));
+    notes.extend(nowhere.iter().map(|name| format!("no device of {name} is there")));
     Ok(answer.with_notes(notes).if_ready(ready))
 }
 

@@ -1,6 +1,7 @@
 //! `vfiodctl complete`: the words that shell completions ask for, one a line. It is quick, says
 //! nothing when something is wrong, and starts nothing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::cli::answer::{Answer, Setting};
@@ -29,7 +30,11 @@ fn words(kind: Words, picture: Option<&Picture>, root: Option<&Root>) -> Vec<Str
     let modules = || picture.iter().flat_map(|picture| picture.modules.keys()).map(ToString::to_string);
     match kind {
         Words::Modules => modules().collect(),
-        Words::Holds => picture.iter().flat_map(|picture| &picture.holds).map(|hold| hold.id.to_string()).collect(),
+        Words::Holds => {
+            let holds = || picture.iter().flat_map(|picture| &picture.holds);
+            let targets: BTreeSet<String> = holds().map(|hold| hold.target.clone()).collect();
+            holds().map(|hold| hold.id.to_string()).chain(targets).collect()
+        }
         Words::Devices => devices(picture, root),
         Words::Targets => {
             let mut words = devices(picture, root);

@@ -9,6 +9,7 @@ use crate::cli::answer::{Answer, Setting};
 use crate::cli::failure::Failure;
 use crate::cli::settings_text;
 use crate::config;
+use crate::model::words;
 
 /// Where files are looked up: the saved tree, or this machine.
 fn root(setting: &Setting) -> Result<PathBuf, Failure> {
@@ -27,8 +28,9 @@ pub fn check(setting: &Setting, file: Option<&Path>) -> Result<Answer, Failure> 
     let root = root(setting)?;
     let (text, value, right) = match config::load(&root, file) {
         Ok(settings) => {
-            let (files, entries) = (settings.sources.len(), settings.desired.entries.len());
-            let text = format!("the configuration is right: {files} files, {entries} entries\n");
+            let files = words::count(settings.sources.len(), "file");
+            let entries = words::count(settings.desired.entries.len(), "entry");
+            let text = format!("the configuration is right: {files}, {entries}\n");
             (text, json!({ "right": true, "files": settings.files().collect::<Vec<_>>(), "problems": [] }), true)
         }
         Err(errors) => {

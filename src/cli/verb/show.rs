@@ -11,12 +11,12 @@ use crate::cli::failure::Failure;
 use crate::cli::observed::{self, Extent, class_of};
 use crate::cli::screen::{Screen, Tone};
 use crate::host::pci_ids;
-use crate::host::root::Root;
 use crate::model::concern::Concern;
 use crate::model::pci::Address;
 use crate::model::picture::{DeviceView, GroupView, Picture, UserView};
 use crate::model::preflight::Severity;
 use crate::model::state::State;
+use crate::model::words;
 
 /// Looks and shows.
 ///
@@ -56,7 +56,7 @@ pub async fn run(setting: &Setting, name: &str, as_libvirt: bool) -> Result<Answ
     let text = if setting.json {
         Answer::fields(value(&found, &picture, &known)).text
     } else {
-        text(&found, &picture, &known, setting.sight.names(), &setting.screen)
+        text(&found, &picture, &known, setting)
     };
     Ok(Answer::text(text).with_notes(notes))
 }
@@ -78,7 +78,8 @@ fn value(meant: &Meant, picture: &Picture, known: &BTreeSet<Address>) -> Value {
     value
 }
 
-fn text(meant: &Meant, picture: &Picture, known: &BTreeSet<Address>, root: &Root, screen: &Screen) -> String {
+fn text(meant: &Meant, picture: &Picture, known: &BTreeSet<Address>, setting: &Setting) -> String {
+    let screen = &setting.screen;
     let mut out = String::new();
     if let Meant::Entry(name) = meant
         && let Some(entry) = picture.entries.get(name)
@@ -95,27 +96,29 @@ fn text(meant: &Meant, picture: &Picture, known: &BTreeSet<Address>, root: &Root
             out.push('\n');
         }
         let state = known.contains(&address).then_some(view.state);
-        out += &one((address, view, state), picture, root, screen);
+        out += &one((address, view, state), picture, setting);
     }
     out
 }
 
 /// One device, in the words and the order of `lspci -nnk`, then what vfiod knows.
-fn one(
-    (address, view, state): (Address, &DeviceView, Option<State>),
-    picture: &Picture,
-    root: &Root,
-    screen: &Screen,
-) -> String {
+fn one((address, view, state): (Address, &DeviceView, Option<State>), picture: &Picture, setting: &Setting) -> String {
+    let (root, screen) = (setting.sight.names(), &setting.screen);
     let code = u32::from_str_radix(&view.class, 16).map(class_of).unwrap_or_default();
     let class = pci_ids::names(root, &[], &[code]).classes.remove(&code).unwrap_or_else(|| "Class".to_owned());
     let name = if view.description.is_empty() { String::new() } else { format!("{} ", view.description) };
     let head = format!("{address} {class} [{code:04x}]: {name}[{}]", view.ids);
     let state = state.map(|state| screen.marked(state.as_str(), Tone::of(state))).unwrap_or_default();
     let group = view.group.and_then(|number| Some((number, picture.groups.get(&number)?)));
+    // A date that nobody knows is left out.
+    let on = |lead: &str| match view.last_drift_usec {
+        0 => String::new(),
+        usec => format!("{lead} {}", screen.moment(usec)),
+    };
     let lost = match view.drifts {
         0 => String::new(),
-        n => format!("{n} times, brought back {}; last {}", view.repairs, screen.moment(view.last_drift_usec)),
+        1 => format!("once{}; {}brought back", on(", on"), if view.repairs == 0 { "not " } else { "" }),
+        n => format!("{}{}; brought back {}", words::times(n), on(", last on"), words::times(view.repairs)),
     };
     let mut lines = vec![
         ("Subsystem", view.subsystem.map(|ids| format!("[{ids}]")).unwrap_or_default()),
@@ -130,7 +133,7 @@ fn one(
         ("Passthrough id", view.passthrough_id.clone()),
         ("libvirt", address.libvirt_name()),
         ("Nodes", view.nodes.join(", ")),
-        ("Open by", view.users.iter().map(user).collect::<Vec<_>>().join(", ")),
+        ("Open by", view.users.iter().map(|one| user(one, setting)).collect::<Vec<_>>().join(", ")),
         ("Lost", lost),
         ("Last cause", view.last_cause.clone()),
     ];
@@ -159,11 +162,12 @@ fn in_group(number: u32, group: &GroupView, address: Address) -> String {
     format!("{number}, {with}; {viable}")
 }
 
-fn user(user: &UserView) -> String {
+fn user(user: &UserView, setting: &Setting) -> String {
+    let owner = setting.user(user.uid);
     match (user.pid, user.unit.as_str()) {
         (0, _) => "a process that cannot be seen".to_owned(),
-        (pid, "") => format!("{} ({pid}, uid {})", user.comm, user.uid),
-        (pid, unit) => format!("{} ({pid}, {unit}, uid {})", user.comm, user.uid),
+        (pid, "") => format!("{} ({pid}, {owner})", user.comm),
+        (pid, unit) => format!("{} ({pid}, {unit}, {owner})", user.comm),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::model::policy::Mode;
 use crate::model::preflight::{Code, Severity};
 use crate::model::remedy::module_remedy;
 use crate::model::state::{Health, State};
+use crate::model::words;
 
 /// The rows of a screen of which nobody says how many it has.
 const ROWS: u16 = 24;
@@ -88,9 +89,9 @@ fn headline(picture: &Picture, screen: &Screen) -> String {
     let words = match (picture.entries.len(), picture.health) {
         (0, Health::Ready) => "nothing is declared".to_owned(),
         (0, _) => "no entry, and a module is missing".to_owned(),
-        (all, Health::Ready) => format!("{all} of {all} entries are ready"),
-        (all, _) if good == all => format!("{all} of {all} entries are ready, but not the modules"),
-        (all, _) => format!("{good} of {all} entries are ready"),
+        (all, Health::Ready) => ready(all, all),
+        (all, _) if good == all => format!("{}, but not the modules", ready(all, all)),
+        (all, _) => ready(good, all),
     };
     // The whole stands as it does since the last of its parts came to stand so.
     let since = picture.entries.values().map(|entry| entry.since_usec).max().unwrap_or_default();
@@ -98,12 +99,17 @@ fn headline(picture: &Picture, screen: &Screen) -> String {
     format!("{word}: {}\n", screen.hung(&format!("{words}{since}"), picture.health.as_str().len() + 4, 4))
 }
 
+fn ready(good: usize, all: usize) -> String {
+    let are = if good == 1 || all == 1 { "is" } else { "are" };
+    format!("{good} of {} {are} ready", words::count(all, "entry"))
+}
+
 fn summary(picture: &Picture, screen: &Screen) -> String {
     let mut lines: Vec<(&str, String)> = Vec::new();
     // In a saved tree nobody looks again.
     let every = match picture.interval_usec {
         0 => None,
-        usec => Some(format!("a look at least every {}", length(usec).replace(".000", ""))),
+        usec => Some(format!("looks at least every {}", length(usec).replace(".000", ""))),
     };
     let mode = match picture.mode {
         Mode::Enforce => ["enforce", ", "],
@@ -116,7 +122,10 @@ fn summary(picture: &Picture, screen: &Screen) -> String {
     }
     let unmanaged = picture.devices.values().filter(|device| device.state == State::Unmanaged).count();
     if unmanaged > 0 {
-        lines.push(("besides", format!("{unmanaged} on VFIO that no entry declares (vfiodctl list)")));
+        lines.push((
+            "besides",
+            format!("{} on VFIO that no entry declares (vfiodctl list)", words::count(unmanaged, "device")),
+        ));
     }
     lines.push(("modules", modules(picture)));
     let iommu = &picture.iommu;
@@ -124,8 +133,8 @@ fn summary(picture: &Picture, screen: &Screen) -> String {
         "iommu",
         match (iommu.kinds.as_slice(), iommu.groups) {
             ([], 0) => "none".to_owned(),
-            ([], groups) => format!("{groups} groups"),
-            (kinds, groups) => format!("{}, {groups} groups", kinds.join(", ")),
+            ([], groups) => words::count(groups, "group"),
+            (kinds, groups) => format!("{}, {}", kinds.join(", "), words::count(groups, "group")),
         },
     ));
     let warned = warnings(picture);
@@ -170,10 +179,7 @@ fn warnings(picture: &Picture) -> String {
     for code in picture.devices.values().flat_map(|device| codes(&device.findings)) {
         *devices.entry(code).or_default() += 1;
     }
-    let about = |(code, count): (Code, usize)| match count {
-        1 => format!("{code} for 1 device"),
-        _ => format!("{code} for {count} devices"),
-    };
+    let about = |(code, count): (Code, usize)| format!("{code} for {}", words::count(count, "device"));
     let host = codes(&picture.findings).into_iter().map(|code| code.to_string());
     devices.into_iter().map(about).chain(host).collect::<Vec<_>>().join(", ")
 }
@@ -185,7 +191,10 @@ fn modules(picture: &Picture) -> String {
     let missing = picture.modules.iter().filter(|(_, module)| !module.state.serves());
     let missing: Vec<String> = missing.map(|(name, module)| format!("{name} {}", module.state)).collect();
     let all = picture.modules.len();
-    if missing.is_empty() { format!("all {all} there") } else { format!("of {all}: {}", missing.join(", ")) }
+    match missing.len() {
+        0 => format!("all {all} there"),
+        gone => format!("{} of {all} there; {}", all - gone, missing.join(", ")),
+    }
 }
 
 fn troubles(picture: &Picture, screen: &Screen) -> Vec<String> {
@@ -257,7 +266,7 @@ fn trouble(
 fn holds(picture: &Picture, screen: &Screen) -> Vec<String> {
     let one = |hold: &HoldView| {
         let until = match hold.until_usec {
-            0 => format!("while process {} has it", hold.pid),
+            0 => format!("as long as process {} keeps it", hold.pid),
             until => format!("until {}", screen.moment(until)),
         };
         let text = format!("hold {} on {} {until}, by {}: {}", hold.id, hold.target, hold.who, hold.why);

@@ -17,6 +17,7 @@ use crate::model::remedy::remedy;
 use crate::model::state::State;
 use crate::model::status::{DeviceStatus, ModuleStatus, Standing, Status};
 use crate::model::time::Time;
+use crate::model::words;
 
 /// How the reason begins of what is released and has been given back; the command line knows by it
 /// whether a release has come about.
@@ -169,7 +170,7 @@ impl Keeper {
         }
         let unit = pass.found.owner.get(&address).and_then(|index| self.unit_name(*index, address));
         let by = unit.and_then(|unit| self.release_of(&unit)).map(|release| release.uid);
-        let by = by.map_or_else(String::new, |uid| format!(", asked for by user {uid}"));
+        let by = by.map_or_else(String::new, |uid| format!(", asked for by {}", words::user(uid)));
         format!("{GIVEN_BACK}, {on}{by}")
     }
 

@@ -23,6 +23,8 @@ pub fn terminal() -> Surroundings {
         zone: TimeZone::UTC,
         now_usec: NOW,
         who: "alice".to_owned(),
+        // Of no user of whatever machine this runs on.
+        user: |_| None,
         root: false,
         names: Root::trusted(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/names")),
         bus: Some("unix:path=/nonexistent/bus".to_owned()),
