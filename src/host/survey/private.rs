@@ -44,7 +44,7 @@ fn closed(root: &Root, path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::preflight::claim::Target;
+    use crate::model::preflight::claim::{Role, Target};
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
@@ -66,12 +66,7 @@ mod tests {
         put("etc/pve/mapping/pci.cfg", 0o640);
         put("etc/modprobe.d/vfio.conf", 0o644);
         shut("etc/libvirt/qemu", 0o700);
-        let claim = |source: &str| Claim {
-            manager: String::new(),
-            source: source.to_owned(),
-            target: Target::Host,
-            text: String::new(),
-        };
+        let claim = |source: &str| Claim::new("", source, Target::Host, Role::Takes, "");
         let of = |sources: &[&str], complaints: &[&str]| {
             let claims: Vec<Claim> = sources.iter().map(|source| claim(source)).collect();
             let complaints: Vec<String> = complaints.iter().map(|text| (*text).to_owned()).collect();
