@@ -65,7 +65,8 @@ fn root_disk(gathering: &mut Gathering<'_>) {
         return;
     };
     let text = String::from_utf8_lossy(&bytes);
-    let mount = Mount::of_root(&text).filter(|mount| mount.number.bytes().all(|b| b.is_ascii_digit() || b == b':'));
+    let mount = Mount::of_system(&text, root).into_iter().next();
+    let mount = mount.filter(|mount| mount.number.bytes().all(|b| b.is_ascii_digit() || b == b':'));
     let link = mount.as_ref().map(|mount| mount.link(root));
     let line = mount.as_ref().map(|mount| {
         // What has no number is found again by the kernel's name of its device.

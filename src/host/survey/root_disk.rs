@@ -1,5 +1,7 @@
 //! Which functions the root file system's disks are behind.
 
+use std::collections::BTreeSet;
+
 use super::behind::Way;
 use super::read;
 use crate::host::root::{Root, is_absent};
@@ -18,45 +20,115 @@ pub fn root_disk(root: &Root) -> RootDisk {
     let unknown = |why: String| RootDisk { unknown: Some(why), ..RootDisk::default() };
     let text = MOUNTS.iter().find_map(|path| read::text(root, path).is().cloned());
     let Some(text) = text else { return unknown("no mountinfo can be read".to_owned()) };
-    let Some(mount) = Mount::of_root(&text) else {
+    let mounts = Mount::of_system(&text, root);
+    if mounts.is_empty() {
         return unknown("no line of mountinfo is about /".to_owned());
-    };
-    match mount.link(root) {
-        Ok(Some(link)) => {
-            let way = mount.way(root, link);
-            RootDisk { behind: way.functions, unknown: way.unknown }
-        }
-        Ok(None) => RootDisk::default(),
-        Err(why) => unknown(why),
     }
+    let mut found = RootDisk::default();
+    for mount in mounts {
+        match mount.link(root) {
+            Ok(Some(link)) => {
+                let way = mount.way(root, link);
+                found.behind.extend(way.functions);
+                found.unknown = found.unknown.or(way.unknown);
+            }
+            Ok(None) => {}
+            Err(why) => found.unknown = Some(why),
+        }
+    }
+    found
 }
 
 /// A mounted file system.
+#[derive(Debug, Clone, Copy)]
 pub(in crate::host) struct Mount<'t> {
     /// The number of its device; `0:35` where it has none or spans several.
     pub number: &'t str,
     /// `ext4`, `btrfs`.
     pub kind: &'t str,
-    /// The path of its device, if it is on one.
+    /// The path of its device, if it is on one; bcachefs has several, with `:` between.
     pub source: &'t str,
+    /// Where it is mounted.
+    at: &'t str,
+    /// The file system's own options: of an overlay, what it is made of.
+    options: &'t str,
 }
+
+/// Where systems have what they are made of: OSTree; Ubuntu's overlayroot; live systems of Debian, Ubuntu,
+/// Fedora and Arch; Harvester and its like.
+const SYSTEMS: [&str; 10] = [
+    "/sysroot",
+    "/media/root-ro",
+    "/media/root-rw",
+    "/run/live/medium",
+    "/lib/live/mount/medium",
+    "/cdrom",
+    "/run/initramfs/live",
+    "/run/archiso/bootmnt",
+    "/run/initramfs/cos-state",
+    "/run/cos/state",
+];
 
 /// File systems that are on no disk of this machine.
 const ELSEWHERE: [&str; 8] = ["tmpfs", "ramfs", "rootfs", "nfs", "nfs4", "cifs", "9p", "virtiofs"];
 
 impl<'t> Mount<'t> {
-    /// What mountinfo says of `/`: the last line of a mount point is the one on top, and behind `-`
-    /// come kind and source.
-    pub fn of_root(mountinfo: &'t str) -> Option<Mount<'t>> {
-        mountinfo.lines().rev().find_map(|line| {
-            let mut words = line.split(' ');
-            let number = words.nth(2)?;
-            if words.nth(1)? != "/" {
-                return None;
-            }
-            let mut words = words.skip_while(|word| *word != "-").skip(1);
-            Some(Mount { number, kind: words.next()?, source: words.next()? })
-        })
+    /// A line of mountinfo: behind `-` come kind, source and options.
+    fn of_line(line: &'t str) -> Option<Mount<'t>> {
+        let mut words = line.split(' ');
+        let number = words.nth(2)?;
+        let at = words.nth(1)?;
+        let mut words = words.skip_while(|word| *word != "-").skip(1);
+        let (kind, source) = (words.next()?, words.next()?);
+        Some(Mount { number, kind, source, at, options: words.next().unwrap_or_default() })
+    }
+
+    /// The mounts that the system is on: that of `/`, of which the last line is the one on top; in its
+    /// place those that it is made of, where it is made of others (an overlay, an image on a loop device).
+    pub fn of_system(mountinfo: &'t str, root: &Root) -> Vec<Mount<'t>> {
+        let all: Vec<Mount<'t>> = mountinfo.lines().filter_map(Mount::of_line).collect();
+        let Some(top) = all.iter().rposition(|mount| mount.at == "/") else { return Vec::new() };
+        let below = match all[top].parts(root) {
+            Some(parts) => Mount::below(&all, &parts),
+            None => Vec::new(),
+        };
+        match below.is_empty() {
+            true => all.into_iter().nth(top).into_iter().collect(),
+            false => below,
+        }
+    }
+
+    /// The files and directories that a file system is made of, where it is on no disk of its own.
+    fn parts(&self, root: &Root) -> Option<Vec<String>> {
+        if let Some(minor) = self.number.strip_prefix("7:") {
+            let file = read::text(root, &format!("/sys/dev/block/7:{minor}/loop/backing_file"));
+            return file.is().map(|file| vec![file.clone()]);
+        }
+        if !matches!(self.kind, "overlay" | "aufs" | "unionfs" | "fuse.unionfs-fuse" | "fuse.overlayfs") {
+            return None;
+        }
+        let values = self.options.split(',').filter_map(|option| option.split_once('='));
+        let named =
+            values.filter(|(name, _)| matches!(name.trim_end_matches('+'), "lowerdir" | "upperdir" | "datadir" | "br"));
+        Some(named.flat_map(|(_, paths)| paths.split(':')).map(str::to_owned).collect())
+    }
+
+    /// The mounts on disks that hold these paths, or, where none of them is to be seen any more, those
+    /// that systems are put together from.
+    fn below(all: &[Mount<'t>], parts: &[String]) -> Vec<Mount<'t>> {
+        let on_disk = |mount: &&Mount<'t>| !mount.number.starts_with("0:") || mount.source.starts_with("/dev/");
+        let holds = |mount: &&Mount<'t>, path: &str| {
+            mount.at != "/" && path.strip_prefix(mount.at).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let of_part = |path: &String| {
+            all.iter().filter(|mount| holds(mount, path)).max_by_key(|mount| mount.at.len()).filter(on_disk)
+        };
+        let mut found: Vec<&Mount<'t>> = parts.iter().filter_map(of_part).collect();
+        if found.is_empty() {
+            found = all.iter().filter(|mount| SYSTEMS.contains(&mount.at)).filter(on_disk).collect();
+        }
+        let mut numbers = BTreeSet::new();
+        found.into_iter().filter(|mount| numbers.insert(mount.number)).copied().collect()
     }
 
     /// The link in sysfs to its block device; none where it is on no disk. Btrfs has no number that
@@ -72,7 +144,8 @@ impl<'t> Mount<'t> {
             return Ok(None);
         }
         let unknown = || format!("/ is {} on {}, which is no block device", self.kind, read::shortened(self.source));
-        let name = self.source.strip_prefix("/dev/").ok_or_else(unknown)?;
+        let first = self.source.split(":/dev/").next().unwrap_or_default();
+        let name = first.strip_prefix("/dev/").ok_or_else(unknown)?;
         let Some(mapped) = name.strip_prefix("mapper/") else {
             // The kernel shows `!` for a `/` in a device's name.
             return Ok(Some(format!("{BLOCK}/{}", name.replace('/', "!"))));
@@ -99,6 +172,10 @@ impl<'t> Mount<'t> {
         let name = link.rsplit('/').next().unwrap_or_default();
         if !self.number.starts_with("0:") {
             return Ok(Vec::new());
+        }
+        if self.source.contains(":/dev/") {
+            let names = self.source.split(':').skip(1).filter_map(|path| path.strip_prefix("/dev/"));
+            return Ok(names.map(|name| format!("{BLOCK}/{}", name.replace('/', "!"))).collect());
         }
         let systems = match root.list(BTRFS) {
             // A tree that was saved without it.
@@ -181,6 +258,28 @@ mod tests {
         let found = found("21 1 0:35 /@ / rw - btrfs /dev/nvme0n1p2 rw,subvol=/@");
         assert_eq!(found.behind, behind(&["0000:02:00.0"]).behind);
         assert!(found.unknown.is_some());
+    }
+
+    #[test]
+    fn a_system_that_is_put_together_is_behind_what_it_is_made_of() {
+        let disk = behind(&["0000:02:00.0"]);
+        for lines in [
+            // Composefs: the objects are on the disk that is mounted at /sysroot.
+            "60 1 0:32 / / ro - overlay composefs ro,lowerdir+=/run/x,datadir+=/sysroot/ostree/repo/objects\n61 60 253:0 / /sysroot ro - xfs /dev/mapper/vg-root rw",
+            "60 1 0:32 / / ro - overlay composefs ro,lowerdir=/run/ostree/.private/cfsroot-lower\n61 60 253:0 / /sysroot ro - xfs /dev/mapper/vg-root rw",
+            // Overlayroot: the upper layer is in memory.
+            "60 1 0:32 / / rw - overlay overlayroot rw,lowerdir=/media/root-ro,upperdir=/media/root-rw/overlay\n61 60 253:0 / /media/root-ro ro - ext4 /dev/mapper/vg-root ro\n62 60 0:33 / /media/root-rw rw - tmpfs tmpfs-root rw",
+            // A live system.
+            "60 1 0:32 / / rw - overlay overlay rw,lowerdir=/run/live/rootfs/filesystem.squashfs/\n61 60 253:0 / /run/live/medium ro - iso9660 /dev/mapper/vg-root ro",
+            // Several devices.
+            "21 1 0:35 / / rw - bcachefs /dev/nvme0n1p2:/dev/nvme0n1p2 rw",
+        ] {
+            assert_eq!(found(lines), disk, "{lines}");
+        }
+        let both = found("21 1 0:35 / / rw - bcachefs /dev/nvme0n1p2:/dev/sda rw");
+        assert_eq!(both, behind(&["0000:00:17.0", "0000:02:00.0"]));
+        // Nothing of what it is made of is to be seen.
+        assert!(found("60 1 0:32 / / rw - overlay overlay rw,lowerdir=/a").unknown.is_some());
     }
 
     #[test]
