@@ -14,8 +14,10 @@ use crate::model::snapshot::{Card, Fact};
 pub struct Read {
     /// The card.
     pub card: Card,
-    /// Whether the function can have VFs (`sriov_totalvfs` is there).
-    pub sriov: bool,
+    /// How many VFs the function can have (`sriov_totalvfs`); none where it can have none.
+    pub most_vfs: Option<u32>,
+    /// The function that makes the bus it is on, where that is no bridge: Intel VMD.
+    pub above: Option<Address>,
 }
 
 /// Reads the card at an address. None of these attributes takes the device's lock.
@@ -44,8 +46,7 @@ pub fn read(root: &Root, devices: &Dir<'_>, address: Address, object: u64) -> io
         boot_vga: attributes.optional("boot_vga")? == Some(1) || attributes.optional("boot_display")? == Some(1),
         physfn: physfn(devices, address)?,
     };
-    let sriov = attributes.optional("sriov_totalvfs")?.is_some();
-    Ok(Read { card, sriov })
+    Ok(Read { card, most_vfs: attributes.optional("sriov_totalvfs")?, above: above(&link) })
 }
 
 /// A stand-in where something is there of which nothing can be told. What is in no doubt about it
@@ -92,6 +93,20 @@ pub fn bridge_path(link: &OsStr, address: Address) -> BridgePath {
         },
         _ => BridgePath { root: address, hops: Vec::new() },
     }
+}
+
+/// The function below which a function's domain begins, by where its link leads: the last address before
+/// the last run of them. What leads on within a domain are bridges.
+#[must_use]
+pub fn above(link: &OsStr) -> Option<Address> {
+    let (mut above, mut last) = (None, None);
+    for component in Path::new(link).components() {
+        match component.as_os_str().to_str().and_then(|name| name.parse::<Address>().ok()) {
+            Some(step) => last = Some(step),
+            None => above = last.take().or(above),
+        }
+    }
+    above
 }
 
 fn physfn(devices: &Dir<'_>, address: Address) -> io::Result<Option<Address>> {
@@ -165,6 +180,19 @@ mod tests {
         ] {
             let path = bridge_path(OsStr::new(link), address.parse().unwrap());
             assert_eq!(path.to_string(), expected, "{link}");
+        }
+    }
+
+    #[test]
+    fn what_makes_a_domain_is_above_all_that_is_in_it() {
+        for (link, expected) in [
+            ("../../../devices/pci0000:00/0000:00:1c.4/0000:02:00.0", None),
+            ("../../../devices/pci0000:00/0000:00:0e.0/pci10000:e0/10000:e0:06.0/10000:e1:00.0", Some("0000:00:0e.0")),
+            ("../../../devices/pci0000:00/0000:00:1d.0/0000:01:00.0/pci10000:e0/10000:e0:06.0", Some("0000:01:00.0")),
+            ("", None),
+        ] {
+            let found = above(OsStr::new(link)).map(|address| address.to_string());
+            assert_eq!(found.as_deref(), expected, "{link}");
         }
     }
 

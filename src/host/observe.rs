@@ -104,7 +104,7 @@ impl Observer {
         let required = required(desired, used, &variants, &found);
         let modules = self.modules.facts(&self.root, &loaded, required, policy.ignore_blacklist);
         let platform = self.platform.facts(&self.root, &found.functions);
-        let Found { functions, unclear_paths, groups } = found;
+        let Found { functions, unclear_paths, groups, above, most_vfs } = found;
         Snapshot {
             taken: now,
             modules,
@@ -112,6 +112,8 @@ impl Observer {
             functions,
             unclear_paths,
             groups,
+            above,
+            most_vfs,
             autoprobe: autoprobe(&self.root),
             pinned: Fact::not_looked(),
             platform,

@@ -33,7 +33,8 @@ pub struct Memory {
 #[derive(Debug)]
 struct Known {
     card: Arc<Card>,
-    sriov: bool,
+    most_vfs: Option<u32>,
+    above: Option<Address>,
     /// The last pass that met it.
     pass: u64,
 }
@@ -103,6 +104,8 @@ pub struct Pass<'a> {
     unclear_paths: BTreeMap<BridgePath, String>,
     functions: Vec<(Address, Function)>,
     groups: BTreeMap<u32, Group>,
+    above: BTreeMap<Address, Address>,
+    most_vfs: BTreeMap<Address, u32>,
     /// Groups of which not everything could be told.
     doubtful: BTreeMap<u32, String>,
     /// Addresses without a device.
@@ -119,6 +122,10 @@ pub struct Found {
     pub unclear_paths: BTreeMap<BridgePath, String>,
     /// Their groups.
     pub groups: BTreeMap<u32, Group>,
+    /// Those that are on a bus which another function makes, no bridge, with that function.
+    pub above: BTreeMap<Address, Address>,
+    /// Those that can have VFs, with how many.
+    pub most_vfs: BTreeMap<Address, u32>,
 }
 
 impl<'a> Pass<'a> {
@@ -139,6 +146,8 @@ impl<'a> Pass<'a> {
             unclear_paths: BTreeMap::new(),
             functions: Vec::with_capacity(memory.known.len()),
             groups: BTreeMap::new(),
+            above: BTreeMap::new(),
+            most_vfs: BTreeMap::new(),
             doubtful: BTreeMap::new(),
             gone: BTreeSet::new(),
             path: String::with_capacity(64),
@@ -181,7 +190,7 @@ impl<'a> Pass<'a> {
         while let Some(address) = self.queue.pop() {
             self.visit(address);
         }
-        let Pass { functions, unclear_paths, mut groups, mut doubtful, gone, memory, .. } = self;
+        let Pass { functions, unclear_paths, mut groups, above, most_vfs, mut doubtful, gone, memory, .. } = self;
         let number = memory.number;
         memory.known.retain(|_, known| known.pass == number);
         memory.regions.retain(|number, _| groups.contains_key(number));
@@ -206,7 +215,7 @@ impl<'a> Pass<'a> {
                 }
             }
         }
-        Found { functions, unclear_paths, groups }
+        Found { functions, unclear_paths, groups, above, most_vfs }
     }
 
     fn visit(&mut self, address: Address) {
@@ -251,7 +260,7 @@ impl<'a> Pass<'a> {
                 Err(_) if self.devices.inode(path).is_err_and(|e| is_absent(&e)) => return Ok(None),
                 Err(e) => return Err(e),
             };
-            let known = Known { card: Arc::new(read.card), sriov: read.sriov, pass: 0 };
+            let known = Known { card: Arc::new(read.card), most_vfs: read.most_vfs, above: read.above, pass: 0 };
             memory.known.insert(address, known);
         }
         let Some(known) = memory.known.get_mut(&address) else { return Ok(None) };
@@ -273,7 +282,11 @@ impl<'a> Pass<'a> {
         };
         let mut function =
             Function { card: Arc::clone(&known.card), driver, group, vfs: BTreeMap::new(), pin, look: None };
-        if known.sriov {
+        if let Some(above) = known.above {
+            self.above.insert(address, above);
+        }
+        if let Some(most) = known.most_vfs {
+            self.most_vfs.insert(address, most);
             match virtual_functions(&self.devices, path) {
                 Ok(vfs) => function.vfs = vfs,
                 // Without its VFs nothing may be done to a PF, and the driver is what tells so.

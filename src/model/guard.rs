@@ -73,6 +73,9 @@ fn standing(ask: Question<'_>, address: Address, function: &Function) -> Option<
     if let Some(held) = never(address, function) {
         return Some(held);
     }
+    if let Some(reason) = leads_to_declared(ask, address, function) {
+        return Some((Guard::Bridge, reason));
+    }
     if function.card.boot_vga && !ask.console_gone && !ask.allow.contains(&Guard::BootDisplay) {
         return Some((Guard::BootDisplay, "the console is on it (boot_vga is 1)".to_owned()));
     }
@@ -94,6 +97,18 @@ fn never(address: Address, function: &Function) -> Option<(Guard, String)> {
     None
 }
 
+/// Why a function must stay on its driver, because that makes the bus of another one that is declared: it
+/// would go with the driver (Intel VMD; from 5.6 on all behind it share its group).
+fn leads_to_declared(ask: Question<'_>, address: Address, function: &Function) -> Option<String> {
+    let driver = function.driver.is().filter(|driver| !ask.snapshot.is_vfio(driver))?;
+    let mut below = ask.snapshot.above.iter().filter(|(_, above)| **above == address).map(|(below, _)| below);
+    let found = ask.found;
+    let declared = below.find(|below| {
+        found.owner.contains_key(below) && !found.released.contains(below) || found.faults.contains_key(below)
+    })?;
+    Some(format!("{declared} is declared and is behind {address}: without {driver} it would be gone"))
+}
+
 /// Who else is in the group of a device and keeps it from being opened, in a sentence.
 #[must_use]
 pub fn shared(ask: Question<'_>, address: Address) -> Option<String> {
@@ -102,8 +117,11 @@ pub fn shared(ask: Question<'_>, address: Address) -> Option<String> {
 
 fn group_shared(ask: Question<'_>, address: Address) -> Option<(Guard, String)> {
     let (number, group) = ask.snapshot.group_of(address)?;
+    let above = &ask.snapshot.above;
     let mut blockers = Vec::new();
-    for member in group.members.iter().filter(|member| **member != address) {
+    // What is behind a function is gone once that has been taken from its driver.
+    let others = group.members.iter().filter(|member| **member != address && above.get(member) != Some(&address));
+    for member in others {
         let Some(other) = ask.snapshot.functions.get(member) else {
             return Some((Guard::Unreadable, format!("{member} of group {number} is not in the snapshot")));
         };
@@ -113,7 +131,14 @@ fn group_shared(ask: Question<'_>, address: Address) -> Option<(Guard, String)> 
             Fact::Is(driver) => {
                 let released = ask.found.released.contains(member);
                 let kept = ask.found.owner.contains_key(member) && !released;
-                if !is_harmless(&other.card, driver, &ask.snapshot.variants, ask.snapshot.platform.kernel) && !kept {
+                let harmless = is_harmless(&other.card, driver, &ask.snapshot.variants, ask.snapshot.platform.kernel);
+                // It cannot be taken from its driver, declared or not.
+                if above.get(&address) == Some(member) && !harmless {
+                    let reason =
+                        format!("it is behind {member}, which shares group {number} and must stay on {driver}");
+                    return Some((Guard::GroupShared, reason));
+                }
+                if !harmless && !kept {
                     blockers.push((member, driver, released));
                 }
             }

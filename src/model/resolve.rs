@@ -211,7 +211,11 @@ fn virtual_functions(range: VfRange, snapshot: &Snapshot) -> Candidates {
         .collect();
     let wanted = (last - first) as usize + 1;
     let fault = (addresses.len() < wanted).then(|| {
-        let reason = format!("{} of {wanted} VFs ({first}-{last}) of {pf} are there", addresses.len());
+        let has = match (function.vfs.len(), snapshot.most_vfs.get(&pf)) {
+            (has, Some(most)) => format!(": sriov_numvfs is {has} of {most} (sriov_totalvfs)"),
+            (_, None) => String::new(),
+        };
+        let reason = format!("{} of {wanted} VFs ({first}-{last}) of {pf} are there{has}", addresses.len());
         Fault::new(State::Missing, reason)
     });
     Candidates { addresses, fault }

@@ -81,6 +81,13 @@ pub struct Snapshot {
     pub unclear_paths: BTreeMap<BridgePath, String>,
     /// The IOMMU groups of those functions, by number. Group 0 is a real group.
     pub groups: BTreeMap<u32, Group>,
+    /// Those of them that are on a bus which another function makes, with that function: it is no bridge
+    /// and has a driver of its own (Intel VMD), and without that driver the bus is gone, and all on it.
+    #[serde(default)]
+    pub above: BTreeMap<Address, Address>,
+    /// Those of them that can have VFs, with how many (`sriov_totalvfs`).
+    #[serde(default)]
+    pub most_vfs: BTreeMap<Address, u32>,
     /// `/sys/bus/pci/drivers_autoprobe`: `Is(false)` means that a driver that is loaded
     /// takes no device; one that appears gets its driver all the same.
     pub autoprobe: Fact<bool>,
@@ -194,6 +201,14 @@ pub struct Card {
     pub boot_vga: bool,
     /// For a VF: its PF (`physfn` link).
     pub physfn: Option<Address>,
+}
+
+impl Card {
+    /// Whether it is the security processor of AMD's processors, or Hygon's.
+    #[must_use]
+    pub fn is_amd_psp(&self) -> bool {
+        matches!(self.ids.vendor, 0x1022 | 0x1d94) && self.class >> 8 == 0x1080
+    }
 }
 
 /// One IOMMU group.

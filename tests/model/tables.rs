@@ -68,6 +68,8 @@ pub fn snapshot(functions: impl IntoIterator<Item = (&'static str, Function)>) -
         functions,
         unclear_paths: BTreeMap::new(),
         groups,
+        above: BTreeMap::new(),
+        most_vfs: BTreeMap::new(),
         autoprobe: Fact::Is(true),
         pinned: Fact::not_looked(),
         platform: Platform::default(),

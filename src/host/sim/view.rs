@@ -117,6 +117,8 @@ impl Kernel {
             functions,
             unclear_paths: BTreeMap::new(),
             groups,
+            above: BTreeMap::new(),
+            most_vfs: BTreeMap::new(),
             autoprobe,
             pinned,
             platform: self.platform(),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::decide::wanted_name;
 use super::{Keeper, Pass};
 use crate::model::cause::Unload;
+use crate::model::desired::VfRange;
 use crate::model::guard::{self, Question};
 use crate::model::memory::Unit;
 use crate::model::module::{ModuleFacts, ModuleState};
@@ -13,7 +14,7 @@ use crate::model::pci::{Address, Driver, Module};
 use crate::model::plan::{About, Held, Plan};
 use crate::model::preflight::blockers::blockers;
 use crate::model::preflight::code::Code;
-use crate::model::remedy::remedy;
+use crate::model::remedy::{make_vfs, remedy};
 use crate::model::state::State;
 use crate::model::status::{DeviceStatus, ModuleStatus, Standing, Status};
 use crate::model::time::Time;
@@ -22,6 +23,12 @@ use crate::model::words;
 /// How the reason begins of what is released and has been given back; the command line knows by it
 /// whether a release has come about.
 pub const GIVEN_BACK: &str = "given back to the host";
+
+/// The VFs that an entry wants, and how many its PF has, where that is there.
+fn vfs(pass: &Pass<'_>, range: Option<VfRange>) -> Option<(VfRange, usize)> {
+    let range = range?;
+    Some((range, pass.snapshot.functions.get(&range.pf)?.vfs.len()))
+}
 
 impl Keeper {
     /// How everything stands after a pass and its plan.
@@ -35,7 +42,10 @@ impl Keeper {
             let mut worst: Option<Standing> = found.fault.as_ref().map(|fault| Standing {
                 state: fault.state,
                 reason: fault.reason.clone(),
-                remedy: remedy(fault.state, None).to_owned(),
+                remedy: match vfs(pass, entry.select.vf).filter(|_| fault.state == State::Missing) {
+                    Some((range, has)) => make_vfs(range, has, pass.snapshot.most_vfs.get(&range.pf).copied()),
+                    None => remedy(fault.state, None).to_owned(),
+                },
                 lost: None,
                 not_before: None,
             });

@@ -23,7 +23,7 @@ pub fn blockers(snapshot: &Snapshot, address: Address, wanted: &Driver) -> Vec<F
             true => (Code::NoGroup, "it has no IOMMU group although others have: no IOMMU covers it"),
             false => (
                 Code::IommuOff,
-                "it has no IOMMU group: the IOMMU is off in firmware or on the kernel command line, or its driver is not loaded",
+                "it has no IOMMU group, nor has any device: there is no IOMMU at work, or it serves none of them",
             ),
         };
         found.push(
@@ -62,7 +62,7 @@ pub fn blockers(snapshot: &Snapshot, address: Address, wanted: &Driver) -> Vec<F
         let why = "interrupts are not remapped on this machine: binding succeeds, and opening any device fails";
         found.push(
             Finding::new(Severity::Blocker, about, Code::NoInterruptRemapping, why)
-                .because("/proc/interrupts", "no interrupt goes through a remapping controller"),
+                .because("/proc/interrupts", "no controller keeps interrupts of devices apart"),
         );
     }
     found
@@ -111,6 +111,8 @@ mod tests {
                 number,
                 Group { members, others, node: Fact::Absent, reserved: Fact::Absent, insisted },
             )]),
+            above: BTreeMap::new(),
+            most_vfs: BTreeMap::new(),
             autoprobe: Fact::Is(true),
             pinned: Fact::Absent,
             platform: Platform::default(),
