@@ -240,5 +240,5 @@ pub fn survey(bytes: &[u8]) {
     for (start, end) in survey::functions::bars(&text) {
         assert!(start < end, "0x{start:x}-0x{end:x}");
     }
-    let _ = (survey::functions::total(&text), survey::iomem::parse(&text), survey::remapping::remapped(&text));
+    let _ = (survey::functions::total(&text), survey::iomem::parse(&text), survey::isolation::remapped(&text));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::module_tree::release;
 use super::root::{Root, is_absent};
-use super::survey::{read, remapping::remapped};
+use super::survey::{arch, isolation, read};
 use crate::model::pci::Address;
 use crate::model::preflight::hardware::denied_since;
 use crate::model::preflight::release::version;
@@ -41,7 +41,7 @@ impl Machine {
     }
 
     fn remapping(&mut self, root: &Root) -> Fact<bool> {
-        self.remapping.get_or_insert_with(|| read::parsed(root, "/proc/interrupts", remapped)).clone()
+        self.remapping.get_or_insert_with(|| isolation::read(root, arch::read(root)).0).clone()
     }
 }
 

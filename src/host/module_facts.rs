@@ -35,6 +35,8 @@ pub struct Evidence<'a> {
 
 /// What `keep = "auto"` requires by itself; what these need is added from the tree.
 pub const VFIO: [&str; 3] = ["vfio_pci", "vfio_pci_core", "vfio_iommu_type1"];
+/// What POWER's kernels have in the place of `vfio_iommu_type1`.
+pub const SPAPR: &str = "vfio_iommu_spapr_tce";
 
 /// What else than the tree tells of modules that are part of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,8 +47,15 @@ pub struct Witnesses {
     pub container: bool,
 }
 
-/// Adds what modules need, as far as the tree knows.
+/// Adds what modules need, as far as the tree knows, and what this kernel has in a module's place.
 pub fn close(required: &mut BTreeMap<Module, Asked>, tree: &ModuleTree) {
+    if let (Ok(type1), Ok(spapr)) = ("vfio_iommu_type1".parse(), SPAPR.parse())
+        && required.get(&type1) == Some(&Asked::Auto)
+        && !tree.offers(&type1)
+        && tree.offers(&spapr)
+    {
+        required.insert(spapr, Asked::Auto);
+    }
     let needed: Vec<Module> = required.keys().flat_map(|module| tree.needs(module)).cloned().collect();
     for module in needed {
         required.entry(module).or_insert(Asked::Auto);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::kernel_policy::KernelPolicy;
-use super::module_facts::{self, Asked, Evidence, VFIO, Witnesses};
+use super::module_facts::{self, Asked, Evidence, SPAPR, VFIO, Witnesses};
 use super::module_tree::ModuleTree;
 use super::proc_modules::ProcModules;
 use super::root::Root;
@@ -70,7 +70,7 @@ impl ModuleWatch {
 
 impl Kept {
     fn read(root: &Root, mut wanted: BTreeSet<Module>, loaded: &Result<ProcModules, String>) -> Kept {
-        wanted.extend(VFIO.iter().filter_map(|name| name.parse().ok()));
+        wanted.extend(VFIO.iter().chain([&SPAPR]).filter_map(|name| name.parse().ok()));
         // The stamp comes first: what changes while the rest is read differs from it next time.
         let stamp = Kept::stamp(root);
         let tree = ModuleTree::read(root, &wanted);

@@ -65,7 +65,7 @@ const fn rules(at: &'static str) -> Collected {
 }
 
 /// All of it, but for [`below`](super::below) and [`odds`](super::odds).
-pub const LIST: [Collected; 64] = [
+pub const LIST: [Collected; 70] = [
     whole(
         DEVICE,
         &["vendor", "device", "subsystem_vendor", "subsystem_device", "class", "modalias"],
@@ -93,7 +93,11 @@ pub const LIST: [Collected; 64] = [
     whole("/sys/class/dmi/id", &["sys_vendor", "product_name"], "what the machine is"),
     whole("/sys/module/MODULE", &["initstate", "refcnt"], "whether a module is in use"),
     whole("/sys/module/NEEDED/parameters", &["*"], "what a reload would change"),
-    whole("/sys/firmware/acpi/tables", &["DMAR", "IVRS"], "what the firmware reserves"),
+    whole("/sys/firmware/acpi/tables", &["DMAR", "IVRS", "IORT"], "what the firmware reserves"),
+    whole("/sys/firmware/acpi/tables", &["APIC"], "whether interrupts are remapped"),
+    name("/sys/firmware/devicetree", &["base"], "whether a device tree describes the machine"),
+    whole("/proc/xen", &["capabilities"], "whether this is Xen's dom0"),
+    whole("/sys/hypervisor", &["type"], "whether it runs on Xen"),
     name("/sys/firmware/acpi/tables", &["VIOT"], "whether there is a virtual IOMMU"),
     whole("/sys/kernel/security", &["lockdown"], "whether modules must be signed"),
     part("/sys/kernel/debug", &["devices_deferred"], part::deferred, "functions that wait for a driver"),
@@ -102,7 +106,7 @@ pub const LIST: [Collected; 64] = [
     part("/proc", &["iomem"], part::iomem, "framebuffers"),
     part("/proc", &["interrupts"], part::interrupts, "whether interrupts are remapped"),
     part("/proc", &["cpuinfo"], part::cpuinfo, "the processor's make, and whether it is a virtual one"),
-    whole("/proc/sys/kernel", &["osrelease", "modules_disabled"], "which kernel"),
+    whole("/proc/sys/kernel", &["osrelease", "arch", "modules_disabled"], "which kernel"),
     Collected {
         at: "/proc/driver/nvidia/gpus/FUNCTION",
         names: &["information"],
@@ -135,6 +139,8 @@ pub const LIST: [Collected; 64] = [
     // A file system of Proxmox's own serves these.
     proxmox("/etc/pve/qemu-server", &["*.conf"], guests::vm, "functions that virtual machines want"),
     proxmox("/etc/pve/mapping", &["pci.cfg"], guests::mappings, "names of functions"),
+    name("/etc/kernel", &["cmdline"], "what keeps the kernel's options"),
+    name("/etc/default", &["grub"], "what keeps the kernel's options"),
     name("/usr/bin", &["dracut", "mkinitcpio"], "what builds the initramfs"),
     name("/usr/sbin", &["mkinitramfs", "update-initramfs"], "what builds the initramfs"),
     name("/dev/vfio", &["*"], "which nodes there are"),

@@ -1,5 +1,5 @@
 //! What is not saved as it is, but as it was understood: the kernel's log, whether a function
-//! answers, and the way from the root file system to its disk.
+//! answers, the host's keyboards, and the way from the root file system to its disk.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use super::gather::Gathering;
 use super::places::Item;
 use crate::host::survey::behind::Way;
 use crate::host::survey::root_disk::{BTRFS, MOUNTS as TABLES, Mount};
+use crate::host::survey::usb;
 use crate::host::surveyor;
 use crate::model::pci::Address;
 use crate::model::preflight::survey::{Function, Said};
@@ -20,6 +21,7 @@ pub async fn keep(gathering: &mut Gathering<'_>) {
     match surveyor::take(gathering.root).await {
         Ok(survey) => {
             answers(gathering, survey.functions);
+            people(gathering, survey.people);
             log(gathering, survey.log);
         }
         Err(why) => gathering.unread.push(format!("read config and /dev/kmsg: {why}")),
@@ -36,6 +38,35 @@ fn answers(gathering: &mut Gathering<'_>, functions: BTreeMap<Address, Function>
             Fact::Absent | Fact::Unreadable(_) => continue,
         };
         gathering.put(&format!("/sys/bus/pci/devices/{address}/config"), bytes.to_vec());
+    }
+}
+
+/// What people use by controllers of USB: the classes of those interfaces, and nothing of what they are.
+fn people(gathering: &mut Gathering<'_>, people: BTreeMap<Address, Fact<Vec<String>>>) {
+    for (address, used) in people {
+        let Fact::Is(used) = used else { continue };
+        let path = format!("/sys/bus/pci/devices/{address}");
+        let path = match gathering.places.directory(&path) {
+            Ok(path) => path,
+            Err(e) => {
+                gathering.failed("find", &path, &e);
+                continue;
+            }
+        };
+        // The hubs between are left out, so these places are not the machine's own.
+        let mut put = |path: String, text: &str| {
+            gathering.places.items.insert(path, Item::File(format!("{text}\n").into_bytes()));
+        };
+        if used.is_empty() {
+            // A bus with nothing on it but its own hub.
+            put(format!("{path}/usb1/1-0:1.0/bInterfaceClass"), "09");
+        }
+        for (number, (protocol, place)) in used.iter().filter_map(|sentence| usb::read_back(sentence)).enumerate() {
+            let bus = place.split('-').next().unwrap_or_default();
+            let interface = format!("{path}/usb{bus}/{place}/{place}:1.{number}");
+            put(format!("{interface}/bInterfaceClass"), "03");
+            put(format!("{interface}/bInterfaceProtocol"), protocol);
+        }
     }
 }
 

@@ -79,11 +79,12 @@ pub fn interrupts(text: &str, _: &Subject) -> Option<String> {
     Some(format!("{head}\n{}", lines(rest, controller)))
 }
 
-/// Make and flags of the first processor.
+/// Make and flags of the first processor, and the fields that tell the architecture.
 #[must_use]
 pub fn cpuinfo(text: &str, _: &Subject) -> Option<String> {
     let field = |name: &str| text.lines().find(|line| line.split(':').next().is_some_and(|key| key.trim() == name));
-    Some(["vendor_id", "flags"].iter().filter_map(|name| field(name)).map(|line| format!("{line}\n")).collect())
+    let names = ["vendor_id", "flags", "CPU implementer", "cpu", "timebase", "hart", "isa", "CPU Family"];
+    Some(names.iter().filter_map(|name| field(name)).map(|line| format!("{line}\n")).collect())
 }
 
 /// Functions whose probe was put off, without the reasons.

@@ -74,9 +74,9 @@ fn bridge_above(root: &Root, address: Address) -> Option<Address> {
 fn function(root: &Root, devices: &Dir<'_>, address: Address, deferred: &Fact<Vec<Address>>) -> Option<Function> {
     let path = |name: &str| format!("{DEVICES}/{address}/{name}");
     let object = devices.inode(&address.to_string()).ok()?;
-    let card = match card::read(root, devices, address, object) {
-        Ok(read) => read.card,
-        Err(e) => card::unknown(address, object, &e.to_string()),
+    let (card, above) = match card::read(root, devices, address, object) {
+        Ok(read) => (read.card, read.above),
+        Err(e) => (card::unknown(address, object, &e.to_string()), None),
     };
     let reset = match read::text(root, &path("reset_method")) {
         Fact::Is(methods) if methods.is_empty() => Fact::Absent,
@@ -88,6 +88,7 @@ fn function(root: &Root, devices: &Dir<'_>, address: Address, deferred: &Fact<Ve
     };
     Some(Function {
         card,
+        above,
         driver: read::link(root, &path("driver"), |name| name.parse().ok()),
         group: read::link(root, &path("iommu_group"), |name| name.parse().ok()),
         unit: read::link(root, &path("iommu"), |name| Some(name.to_owned())),

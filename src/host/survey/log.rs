@@ -5,7 +5,7 @@ use crate::model::pci::Address;
 use crate::model::preflight::survey::{Meaning, Said};
 
 /// What a message must hold, all of it, and what it means then.
-const MARKS: [(&[&str], Meaning); 30] = [
+const MARKS: [(&[&str], Meaning); 33] = [
     // Before 6.6, Intel's driver.
     (&["Device is ineligible for IOMMU domain attach due to platform RMRR requirement"], Meaning::ReservedRegion),
     // From 6.6 on, any driver.
@@ -48,6 +48,11 @@ const MARKS: [(&[&str], Meaning); 30] = [
     // NVIDIA's driver.
     (&["allen off the bus"], Meaning::Dead),
     (&["reset recovery - restoring"], Meaning::Dead),
+    // The driver core, of the IOMMU's driver among others.
+    (&["deferred probe timeout, ignoring dependency"], Meaning::ProbeTimedOut),
+    // The SMMU's driver, behind a PCIe-to-PCI bridge: 7.3 and 6.12.
+    (&["Aliasing StreamID"], Meaning::StreamShared),
+    (&["already in tree from dev"], Meaning::StreamShared),
 ];
 
 /// How often vfio-pci says that it restores BARs before it is no reset of the guest's any more: it
@@ -71,7 +76,14 @@ pub fn recognise(line: &str) -> Option<Said> {
     // Other subsystems say some of it in their own ways; only a device that is named counts.
     let nameless = matches!(
         meaning,
-        Meaning::Dead | Meaning::BarTaken | Meaning::NoVfs | Meaning::NoIgd | Meaning::NoToken | Meaning::BarUnassigned
+        Meaning::Dead
+            | Meaning::BarTaken
+            | Meaning::NoVfs
+            | Meaning::NoIgd
+            | Meaning::NoToken
+            | Meaning::BarUnassigned
+            | Meaning::ProbeTimedOut
+            | Meaning::StreamShared
     );
     if nameless && device.is_none() || *meaning == Meaning::BarUnassigned && !bar.is_some_and(|bar| BARS.contains(&bar))
     {

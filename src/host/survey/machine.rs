@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::read;
+use super::{arch, device_tree, hypervisor, read, system};
 use crate::host::module_tree;
 use crate::host::root::Root;
 use crate::model::preflight::survey::{Builder, Machine};
@@ -13,18 +13,29 @@ pub fn read(root: &Root) -> Machine {
     let text = |path: &str| read::text(root, path).is().map(|text| read::shortened(text)).unwrap_or_default();
     let processor = read::text(root, "/proc/cpuinfo").is().cloned().unwrap_or_default();
     let (vendor, product) = (text("/sys/class/dmi/id/sys_vendor"), text("/sys/class/dmi/id/product_name"));
-    let system = read::text(root, "/etc/os-release").is().cloned();
-    let system = system.or_else(|| read::text(root, "/usr/lib/os-release").is().cloned()).unwrap_or_default();
+    let names = read::text(root, "/etc/os-release").is().cloned();
+    let names = names.or_else(|| read::text(root, "/usr/lib/os-release").is().cloned()).unwrap_or_default();
+    let flag =
+        field(&processor, "flags").is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "hypervisor"));
+    let (distribution, release) = (distribution(&names), module_tree::release(root).unwrap_or_default());
+    let cmdline = read::text(root, "/proc/cmdline").is().cloned().unwrap_or_default();
+    let system = assignment(&names, "PRETTY_NAME").unwrap_or_default();
+    let virtually = hypervisor::read(root, flag, &vendor, &product);
     Machine {
-        release: module_tree::release(root).unwrap_or_default(),
-        cmdline: read::text(root, "/proc/cmdline").is().cloned().unwrap_or_default(),
+        arch: arch::read(root),
         processor: field(&processor, "vendor_id").unwrap_or_default(),
-        hypervisor: hypervisor(&processor, &vendor, &product),
+        platform: virtually.as_ref().map(|(platform, _)| *platform),
+        hypervisor: virtually.map(|(_, told)| told),
+        device_tree: device_tree::describes(root),
+        boot: system::boot(root, &distribution, &system, &release, &cmdline),
+        intel_by_default: system::intel_by_default(root, &release),
+        builders: builders(root),
+        release,
+        cmdline,
         vendor,
         product,
-        distribution: distribution(&system),
-        system: assignment(&system, "PRETTY_NAME").unwrap_or_default(),
-        builders: builders(root),
+        distribution,
+        system,
     }
 }
 
@@ -45,20 +56,6 @@ fn field(cpuinfo: &str, name: &str) -> Option<String> {
     fields.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned())
 }
 
-/// DMI's words of machines that are none of iron.
-const VIRTUAL: [&str; 8] = ["QEMU", "KVM", "VMware", "VirtualBox", "Virtual Machine", "Xen", "KubeVirt", "Parallels"];
-
-fn hypervisor(cpuinfo: &str, vendor: &str, product: &str) -> Option<String> {
-    let flag = field(cpuinfo, "flags").is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "hypervisor"));
-    let named = VIRTUAL.iter().any(|word| vendor.contains(word) || product.contains(word));
-    let name = format!("{vendor} {product}");
-    match (flag, named) {
-        (true, _) => Some(format!("/proc/cpuinfo has the flag hypervisor ({})", name.trim())),
-        (false, true) => Some(format!("DMI says {}", name.trim())),
-        (false, false) => None,
-    }
-}
-
 fn assignment(system: &str, key: &str) -> Option<String> {
     let mut values = system.lines().filter_map(|line| line.split_once('='));
     values.find(|(name, _)| *name == key).map(|(_, value)| read::shortened(value.trim_matches(['"', '\''])))
@@ -72,14 +69,6 @@ fn distribution(system: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_virtual_machine_is_told_by_the_processor_or_by_dmi() {
-        let cpuinfo = "processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu hypervisor lm\n";
-        assert!(hypervisor(cpuinfo, "QEMU", "Standard PC").unwrap().contains("flag hypervisor"));
-        assert!(hypervisor("flags : fpu", "Microsoft Corporation", "Virtual Machine").is_some());
-        assert_eq!(hypervisor("flags : fpu", "Dell Inc.", "PowerEdge R740"), None);
-    }
 
     #[test]
     fn what_builds_the_initramfs_is_told_by_its_program() {

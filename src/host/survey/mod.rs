@@ -5,21 +5,28 @@
 //!
 //! * [`take()`]: the whole; [`read`]: files as facts
 //! * [`functions`] and [`config`]: PCI functions; [`groups`]: IOMMU groups and their nodes
-//! * [`remapping`]: IOMMUs and interrupts; [`acpi`], [`dmar`], [`ivrs`]: what the firmware reserves
+//! * [`remapping`]: IOMMUs; [`isolation`]: interrupts; [`acpi`], [`dmar`], [`ivrs`], [`iort`]: what the firmware reserves;
+//!   [`madt`], [`device_tree`]: what else it tells
 //! * [`modules`]: VFIO's modules and their parameters
-//! * [`iomem`]: framebuffers; [`machine`]: the machine, its system; [`root_disk`], [`behind`]: the disks that is on
+//! * [`iomem`]: framebuffers; [`machine`]: the machine, its system ([`arch`], [`hypervisor`], [`system`]); [`usb`]: what people use;
+//!   [`root_disk`], [`behind`]: the disks that is on
 //! * [`needs`], [`net_files`]: what the host uses
 //! * [`claims`]: other managers; [`libvirt`], [`libvirt_network`]: the definitions of libvirt; [`private`]: what of them only root may read
 //! * [`log`], `log_ends`, [`kmsg`]: what the kernel has said, and what of it still stands
 
 pub mod acpi;
+pub mod arch;
 pub mod behind;
 pub mod claims;
 pub mod config;
+pub mod device_tree;
 pub mod dmar;
 pub mod functions;
 pub mod groups;
+pub mod hypervisor;
 pub mod iomem;
+pub mod iort;
+pub mod isolation;
 pub mod ivrs;
 pub mod kmsg;
 pub mod libvirt;
@@ -27,6 +34,7 @@ pub mod libvirt_network;
 pub mod log;
 mod log_ends;
 pub mod machine;
+pub mod madt;
 pub mod modules;
 pub mod needs;
 pub mod net_files;
@@ -34,6 +42,8 @@ pub mod private;
 pub mod read;
 pub mod remapping;
 pub mod root_disk;
+pub mod system;
 pub mod take;
+pub mod usb;
 
 pub use take::take;

@@ -62,10 +62,10 @@ fn disks(root: &Root) -> Sentences {
     let mounts = MOUNTS.iter().find_map(|path| read::text(root, path).is().cloned()).unwrap_or_default();
     for line in mounts.lines().take(MANY) {
         // Where / is, `root_disk` tells.
-        let Some((mount, point)) = mounted(line).filter(|(_, point)| *point != "/") else { continue };
+        let Some(mount) = Mount::of_line(line).filter(|mount| mount.at != "/") else { continue };
         let Ok(Some(link)) = mount.link(root) else { continue };
         let name = mount.source.strip_prefix("/dev/").unwrap_or(mount.source);
-        note(&mount.way(root, link), &format!("{} is mounted at {}", read::shortened(name), read::shortened(point)));
+        note(&mount.way(root, link), &format!("{} is mounted at {}", read::shortened(name), read::shortened(mount.at)));
     }
     let swaps = read::text(root, "/proc/swaps").is().cloned().unwrap_or_default();
     for line in swaps.lines().skip(1).take(MANY) {
@@ -83,15 +83,6 @@ fn disks(root: &Root) -> Sentences {
         note(&way, &format!("{} is used by {}", read::shortened(name), shown.join(", ")));
     }
     found
-}
-
-/// A line of mountinfo: the mount, and where it is.
-fn mounted(line: &str) -> Option<(Mount<'_>, &str)> {
-    let mut words = line.split(' ');
-    let number = words.nth(2)?;
-    let point = words.nth(1)?;
-    let mut words = words.skip_while(|word| *word != "-").skip(1);
-    Some((Mount { number, kind: words.next()?, source: words.next()? }, point))
 }
 
 /// Network interfaces by function: those in its own directory, and those that the class leads to below it.

@@ -49,7 +49,7 @@ pub(in crate::host) struct Mount<'t> {
     /// The path of its device, if it is on one; bcachefs has several, with `:` between.
     pub source: &'t str,
     /// Where it is mounted.
-    at: &'t str,
+    pub at: &'t str,
     /// The file system's own options: of an overlay, what it is made of.
     options: &'t str,
 }
@@ -74,7 +74,7 @@ const ELSEWHERE: [&str; 8] = ["tmpfs", "ramfs", "rootfs", "nfs", "nfs4", "cifs",
 
 impl<'t> Mount<'t> {
     /// A line of mountinfo: behind `-` come kind, source and options.
-    fn of_line(line: &'t str) -> Option<Mount<'t>> {
+    pub fn of_line(line: &'t str) -> Option<Mount<'t>> {
         let mut words = line.split(' ');
         let number = words.nth(2)?;
         let at = words.nth(1)?;

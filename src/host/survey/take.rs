@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{claims, functions, groups, iomem, kmsg, machine, modules, needs, private, read, remapping, root_disk};
+use super::{
+    claims, functions, groups, iomem, kmsg, machine, modules, needs, private, read, remapping, root_disk, usb,
+};
 use crate::host::module_tree::ModuleTree;
 use crate::host::proc_modules::ProcModules;
 use crate::host::root::Root;
@@ -21,7 +23,8 @@ pub fn take(root: &Root, patience: Duration) -> Survey {
     let machine = machine::read(root);
     let claims = claims::read(root, &machine, &mut unread);
     Survey {
-        iommu: remapping::read(root, &tree),
+        iommu: remapping::read(root, &tree, machine.arch),
+        people: usb::read(root, &functions),
         modules: modules::read(root, &machine.cmdline, &tree),
         variants: tree.variants(ProcModules::read(root).ok().as_ref()).to_vec(),
         lockdown: modules::lockdown(root),

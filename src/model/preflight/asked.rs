@@ -7,6 +7,9 @@ use crate::model::pci::{Address, BridgePath, Driver};
 use crate::model::snapshot::Fact;
 use crate::model::variant;
 
+/// The modules that give a container its IOMMU; a kernel has one of them.
+pub const CONTAINER: [&str; 2] = ["vfio_iommu_spapr_tce", "vfio_iommu_type1"];
+
 impl Survey {
     /// Where a function is.
     #[must_use]
@@ -73,6 +76,12 @@ impl Survey {
     #[must_use]
     pub fn module(&self, name: &str) -> Option<&ModuleSurvey> {
         self.modules.iter().find(|(module, _)| module.as_str() == name).map(|(_, survey)| survey)
+    }
+
+    /// What is known of the module that gives a container its IOMMU: POWER's has another one.
+    #[must_use]
+    pub fn container_module(&self) -> Option<&ModuleSurvey> {
+        CONTAINER.iter().find_map(|name| self.module(name))
     }
 
     /// Whether a parameter of a module is on, or will be once the module is loaded.

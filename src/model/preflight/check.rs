@@ -9,8 +9,8 @@ use super::predict::predict;
 use super::report::{Report, Role, SCHEMA, Verdict};
 use super::survey::{Function, Survey};
 use super::{
-    acs, bars, display, grouping, hardware, igd, interrupts, modules, nodes, others, passthrough, remapping, reserved,
-    sriov, token, uses,
+    acs, bars, behind, display, grouping, hardware, igd, interrupts, modules, nodes, others, parts, passthrough,
+    remapping, reserved, sriov, token, uses,
 };
 use crate::model::pci::Address;
 
@@ -23,11 +23,13 @@ pub fn check(survey: &Survey) -> Report {
         interrupts::findings(survey),
         grouping::findings(survey),
         acs::findings(survey),
+        behind::findings(survey),
         hardware::findings(survey),
         bars::findings(survey),
         igd::findings(survey),
         display::findings(survey),
         uses::findings(survey),
+        parts::findings(survey),
         sriov::findings(survey),
         token::findings(survey),
         modules::findings(survey),

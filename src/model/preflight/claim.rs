@@ -48,16 +48,6 @@ impl Claim {
             None => format!("{}: {}", self.manager, self.text),
         }
     }
-
-    /// The same without what only root may read: the guest's name, and the file's name in its directory.
-    #[must_use]
-    pub fn nameless(mut self) -> Claim {
-        if let Some(guest) = &mut self.guest {
-            guest.name = "(name withheld)".to_owned();
-            self.source.truncate(self.source.rfind('/').unwrap_or_default());
-        }
-        self
-    }
 }
 
 /// What a manager has a device for.
@@ -179,17 +169,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_only_root_may_read_can_be_left_out() {
+    fn a_claim_for_a_guest_names_it() {
         let target = Target::Device("01:00.0".parse().unwrap());
-        let claim = Claim::new("libvirt", "/etc/libvirt/qemu/secret.xml", target, Role::Takes, "managed='yes'")
-            .of(Kind::Domain, "secret");
-        assert_eq!(claim.sentence(), "libvirt: domain secret, managed='yes'");
-        let shown = claim.nameless();
-        assert_eq!(shown.sentence(), "libvirt: domain (name withheld), managed='yes'");
-        assert_eq!(shown.source, "/etc/libvirt/qemu");
-        // What everybody may read stays.
-        let claim = Claim::new("driverctl", "/etc/driverctl.d/pci-0000:01:00.0", target, Role::Takes, "vfio-pci");
-        assert_eq!(claim.clone().nameless(), claim);
+        let claim = Claim::new("libvirt", "/etc/libvirt/qemu/win.xml", target, Role::Takes, "managed='yes'");
+        assert_eq!(claim.sentence(), "libvirt: managed='yes'");
+        assert_eq!(claim.of(Kind::Domain, "win").sentence(), "libvirt: domain win, managed='yes'");
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub enum Code {
     InUse,
     /// Functions of one card are split between VFIO and the host.
     FunctionsSplit,
+    /// The device is behind a controller (Intel VMD) that shares its group and without which it is gone.
+    BehindController,
     /// vfio-pci refuses the device for known defects.
     Denylisted,
     /// A bridge is not passed through.
@@ -75,6 +77,8 @@ pub enum Code {
     MountedDisk,
     /// The host's traffic needs the device.
     CarriesRoute,
+    /// It is a part of the machine itself, or people use the machine by it.
+    HostPart,
     /// This kernel has a better VFIO driver for the device than vfio-pci.
     VariantDriver,
     /// The device has reported PCI Express errors.
@@ -112,7 +116,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order of the manual page.
-    pub const ALL: [Code; 48] = [
+    pub const ALL: [Code; 50] = [
         Code::IommuOff,
         Code::IommuEmulated,
         Code::IommuDriverMissing,
@@ -131,6 +135,7 @@ impl Code {
         Code::GroupAssigned,
         Code::InUse,
         Code::FunctionsSplit,
+        Code::BehindController,
         Code::Denylisted,
         Code::Bridge,
         Code::SriovPfWithVfs,
@@ -146,6 +151,7 @@ impl Code {
         Code::BootDisplay,
         Code::MountedDisk,
         Code::CarriesRoute,
+        Code::HostPart,
         Code::VariantDriver,
         Code::AerErrors,
         Code::ModuleProhibited,
@@ -185,6 +191,7 @@ impl Code {
             Code::GroupAssigned => "group-assigned",
             Code::InUse => "in-use",
             Code::FunctionsSplit => "functions-split",
+            Code::BehindController => "behind-controller",
             Code::Denylisted => "denylisted",
             Code::Bridge => "bridge",
             Code::SriovPfWithVfs => "sriov-pf-with-vfs",
@@ -200,6 +207,7 @@ impl Code {
             Code::BootDisplay => "boot-display",
             Code::MountedDisk => "mounted-disk",
             Code::CarriesRoute => "carries-route",
+            Code::HostPart => "host-part",
             Code::VariantDriver => "variant-driver",
             Code::AerErrors => "aer-errors",
             Code::ModuleProhibited => "module-prohibited",

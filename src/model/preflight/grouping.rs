@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use super::behind::{behind, controller};
+use super::boot::modprobe_place;
 use super::check::{by_slot, unread};
 use super::code::Code;
 use super::finding::{About, Finding, Severity};
-use super::needed::{Doubt, Need, doubt, needed};
+use super::needed::{Doubt, Need, doubt, needed, platform_part};
 use super::report::{GroupReport, Member, Role};
+use super::slots;
 use super::survey::{Function, Group, Survey};
 use crate::model::pci::Address;
 use crate::model::viable::is_harmless;
@@ -54,6 +57,8 @@ pub fn detachable(survey: &Survey) -> BTreeSet<Address> {
 fn blockers<'s>(survey: &'s Survey, group: &'s Group, besides: Option<Address>) -> Vec<(Address, &'s Function)> {
     let members = group.members.iter().filter(|member| Some(**member) != besides);
     let members = members.filter_map(|member| Some((*member, survey.functions.get(member)?)));
+    // What is behind a function is gone once that has been taken from its driver.
+    let members = members.filter(|(_, function)| besides.is_none() || function.above != besides);
     members.filter(|(_, function)| in_the_way(survey, function)).collect()
 }
 
@@ -62,6 +67,10 @@ pub(super) fn name(function: &Function) -> &str {
 }
 
 fn shared(survey: &Survey, address: Address, number: u32, group: &Group) -> Option<Finding> {
+    // Said there, with another remedy: nothing can be detached around it.
+    if survey.functions.get(&address).is_some_and(|function| controller(survey, function).is_some()) {
+        return None;
+    }
     let blockers = blockers(survey, group, Some(address));
     if blockers.is_empty() && group.others.is_empty() {
         return None;
@@ -84,8 +93,9 @@ fn shared(survey: &Survey, address: Address, number: u32, group: &Group) -> Opti
     }
     for (other, function) in blockers.iter().filter(|(_, f)| f.card.bridge) {
         finding = finding.step(format!(
-            "{other} is a bridge: it cannot be passed through; keep its driver away (`blacklist {}` in modprobe.d) if the host can do without it.",
-            function.driver.is().map_or_else(String::new, |driver| driver.module().as_str().to_owned())
+            "{other} is a bridge: it cannot be passed through; keep its driver away (`blacklist {}` in {}) if the host can do without it.",
+            function.driver.is().map_or_else(String::new, |driver| driver.module().as_str().to_owned()),
+            modprobe_place(&survey.machine)
         ));
     }
     if !group.others.is_empty() {
@@ -102,7 +112,9 @@ fn of_endpoints(survey: &Survey, number: u32, address: Address, blockers: &[(Add
     let staying: Vec<(Address, Need)> = staying(survey, &members).collect();
     let parents: Vec<Address> = with_vfs(survey, &members).collect();
     let mut steps = Vec::new();
-    let stuck = !parents.is_empty() || staying.iter().any(|(_, need)| *need != Need::Console);
+    let leading: Vec<Address> =
+        blockers.iter().map(|(other, _)| *other).filter(|other| behind(survey, *other).next().is_some()).collect();
+    let stuck = !leading.is_empty() || !parents.is_empty() || staying.iter().any(|(_, need)| *need != Need::Console);
     if !stuck {
         steps.extend(caution(survey, blockers));
         // A second entry for a device that has one is refused (`config::entries`).
@@ -111,22 +123,29 @@ fn of_endpoints(survey: &Survey, number: u32, address: Address, blockers: &[(Add
             declare(number, address).join("\n")
         ));
     }
-    if staying.is_empty() && parents.is_empty() {
+    if !stuck && staying.is_empty() && parents.is_empty() {
         let lines = detach(survey, blockers).join("\n");
         steps.push(format!("Or detach the others by hand, if the host needs none of them:\n{lines}"));
     }
     steps.extend(must_stay(address, staying, parents));
+    steps.extend(leading.iter().map(|other| {
+        format!("{other} makes a bus that others are on (see behind-controller): without its driver they are gone.")
+    }));
     let put = if stuck { "Put" } else { "Or put" };
-    steps.push(format!("{put} the card into another slot, or look for ACS (\"PCIe ACS Enable\") in the firmware setup: then groups are smaller."));
+    steps.push(match survey.machine.device_tree {
+        true => format!("{put} the card below another controller of PCI Express: the groups of a board are what its wiring makes them."),
+        false => format!("{put} the card into another slot, or look for ACS (\"PCIe ACS Enable\") in the firmware setup: then groups are smaller."),
+    });
     steps
 }
 
 /// Why these stay with the host, a sentence each, as they are told of one function.
-fn must_stay(address: Address, staying: Vec<(Address, Need)>, parents: Vec<Address>) -> Vec<String> {
+pub(super) fn must_stay(address: Address, staying: Vec<(Address, Need)>, parents: Vec<Address>) -> Vec<String> {
     let name = |member: Address| if member == address { "It".to_owned() } else { member.to_string() };
     let needed = staying.into_iter().map(|(member, need)| {
         let member = name(member);
         match need {
+            Need::People(why) => format!("{member} has what people use ({why}), and must stay with the host while that is so."),
             Need::Console => format!("{member} has the console, and stays with the host while no other card is the first display (see boot-display)."),
             Need::Route(why) => format!("{member} carries traffic of the host ({why}), and must stay with the host while that is so."),
             Need::Mounted(why) => format!("{member} has disks in use ({why}), and must stay with the host while that is so."),
@@ -143,12 +162,18 @@ fn must_stay(address: Address, staying: Vec<(Address, Need)>, parents: Vec<Addre
     needed.chain(parents).collect()
 }
 
+/// How the machine's own parts are told.
+const OF_THE_PLATFORM: &str = "The machine itself uses these, and has to do without them then";
+
 /// What to look at first, where nobody could tell whether the host uses what is in the way.
-fn caution(survey: &Survey, blockers: &[(Address, &Function)]) -> Option<String> {
+pub(super) fn caution(survey: &Survey, blockers: &[(Address, &Function)]) -> Option<String> {
     let endpoints = blockers.iter().filter(|(_, f)| Role::of(&f.card) == Role::Endpoint);
-    let doubts: Vec<_> = endpoints.filter_map(|(address, f)| Some((*address, doubt(survey, *address, f)?))).collect();
+    let doubts: Vec<_> =
+        endpoints.clone().filter_map(|(address, f)| Some((*address, doubt(survey, *address, f)?))).collect();
+    let parts: Vec<String> =
+        endpoints.filter_map(|(address, f)| Some(format!("{address} ({})", platform_part(&f.card)?))).collect();
     if doubts.is_empty() {
-        return None;
+        return (!parts.is_empty()).then(|| format!("{OF_THE_PLATFORM}: {}.", parts.join(", ")));
     }
     let name = |(address, doubt): &(Address, Doubt<'_>)| match doubt.why {
         Some(why) => format!("{address} ({why})"),
@@ -164,6 +189,12 @@ fn caution(survey: &Survey, blockers: &[(Address, &Function)]) -> Option<String>
     }
     if doubts.iter().any(|(_, doubt)| doubt.disks) {
         lines.push("lsblk".to_owned());
+    }
+    if doubts.iter().any(|(_, doubt)| doubt.people) {
+        lines.push("lsusb -t".to_owned());
+    }
+    if !parts.is_empty() {
+        lines.push(format!("{OF_THE_PLATFORM}: {}.", parts.join(", ")));
     }
     Some(lines.join("\n"))
 }
@@ -226,17 +257,7 @@ fn of_split(survey: &Survey, address: Address, function: &Function, host: &[(Add
         let staying: Vec<(Address, Need)> = staying(survey, host).filter(|(_, need)| *need != Need::Console).collect();
         let parents: Vec<Address> = with_vfs(survey, host).collect();
         let finding = Finding::new(Severity::Warning, about, Code::FunctionsSplit, why);
-        if staying.is_empty() && parents.is_empty() {
-            let slot = address.slot();
-            finding.steps(caution(survey, host)).step(format!(
-                "Declare the slot, so that its functions move together: in its entry set `address = \"{slot}\"`; if it is not declared yet, add this one:\n[device.{}]\naddress = \"{slot}\"",
-                entry_name(address)
-            ))
-        } else {
-            finding
-                .steps(must_stay(address, staying, parents))
-                .step("Pass another card, or give this function back to the host.")
-        }
+        finding.steps(slots::of_card(survey, (address, function), host, staying, parents))
     } else {
         let why = format!("{split}: they are in different groups, and it is reset by itself, so that does no harm.");
         Finding::new(Severity::Note, about, Code::FunctionsSplit, why)
@@ -248,8 +269,19 @@ fn of_split(survey: &Survey, address: Address, function: &Function, host: &[(Add
     Some(finding)
 }
 
-fn entry_name(address: Address) -> String {
+pub(super) fn entry_name(address: Address) -> String {
     format!("pci_{:04x}_{:02x}_{:02x}", address.domain, address.bus, address.device)
+}
+
+/// A controller is declared alone: what is behind it goes with it.
+fn of_group(survey: &Survey, number: u32, first: Address) -> Vec<String> {
+    let above = survey.functions.get(&first).and_then(|function| Some(controller(survey, function)?.0));
+    let alone = above.unwrap_or(first);
+    let mut lines = declare(number, alone);
+    if behind(survey, alone).next().is_some() {
+        lines.pop();
+    }
+    lines
 }
 
 fn declare(number: u32, address: Address) -> Vec<String> {
@@ -269,7 +301,8 @@ fn with_vfs(survey: &Survey, members: &[(Address, &Function)]) -> impl Iterator<
 }
 
 fn detach(survey: &Survey, blockers: &[(Address, &Function)]) -> Vec<String> {
-    if staying(survey, blockers).next().is_some() || with_vfs(survey, blockers).next().is_some() {
+    let leads = blockers.iter().any(|(address, _)| behind(survey, *address).next().is_some());
+    if leads || staying(survey, blockers).next().is_some() || with_vfs(survey, blockers).next().is_some() {
         return Vec::new();
     }
     let endpoints = blockers.iter().filter(|(_, f)| Role::of(&f.card) == Role::Endpoint);
@@ -299,7 +332,7 @@ pub fn report(survey: &Survey, number: u32) -> Option<GroupReport> {
         blockers: words,
         reserved: group.reserved.is().cloned().unwrap_or_default(),
         holders: holders.map(ToString::to_string).collect(),
-        declare: first.map(|address| declare(number, *address)).unwrap_or_default(),
+        declare: first.map(|address| of_group(survey, number, *address)).unwrap_or_default(),
         detach: detach(survey, &blockers),
     })
 }

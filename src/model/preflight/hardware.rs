@@ -1,11 +1,13 @@
 //! The device itself: whether vfio-pci takes it, whether it answers and can be reset.
 
+use super::boot::module_options;
 use super::check::unread;
 use super::code::Code;
 use super::finding::{About, Evidence, Finding, Severity};
 use super::grouping::{in_the_way, name};
 use super::needed::{Need, needed};
 use super::report::Role;
+use super::slots::not_offered;
 use super::survey::{Function, Meaning, Said, Survey};
 use crate::model::pci::{Address, Ids};
 use crate::model::snapshot::Fact;
@@ -155,7 +157,11 @@ fn no_reset(survey: &Survey, address: Address, function: &Function) -> Finding {
     if unasked {
         return finding;
     }
-    let free = |(other, f): &(Address, &Function)| matches!(needed(survey, *other, f), None | Some(Need::Console));
+    let free = |(other, f): &(Address, &Function)| {
+        let together = f.group.is().is_some() && f.group.is() == function.group.is();
+        let offered = together || not_offered(survey, *other, f).is_none();
+        offered && matches!(needed(survey, *other, f), None | Some(Need::Console))
+    };
     if !staying.is_empty() && staying.iter().all(free) {
         finding = finding.step(format!("Declare these too, if the host needs none of them: {names}. Once all functions of the bus are on VFIO it is reset with them."));
     }
@@ -286,9 +292,10 @@ fn denylisted(survey: &Survey, address: Address, function: &Function) -> Option<
             )
             .by(said.take(1).map(|said| Evidence::new("the kernel's log", said.text.clone())))
             .step("Use a newer generation of the device: what is on the list has virtual functions that are on it, too, or none.")
-            .step(
-                "Only for a trusted guest: `options vfio-pci disable_denylist=1` in modprobe.d. vfiod never sets it.",
-            ),
+            .step(format!(
+                "Only for a trusted guest: {}. vfiod never sets it.",
+                module_options(&survey.machine, "vfio-pci", "disable_denylist=1")
+            )),
     )
 }
 

@@ -1,9 +1,13 @@
 //! Whether a guest could forge interrupts, and whether somebody has allowed it.
 
+use super::absent::make;
+use super::arch::Arch;
+use super::boot::{modprobe_place, module_options, taken_off};
 use super::check::unread;
 use super::code::Code;
 use super::finding::{About, Evidence, Finding, Severity};
 use super::make::Make;
+use super::parameters::Asked;
 use super::survey::{Group, Meaning, Survey};
 use crate::model::snapshot::Fact;
 
@@ -15,12 +19,10 @@ pub fn findings(survey: &Survey) -> Vec<Finding> {
     let mut found = Vec::new();
     let allowed = survey.goes_without_remapping();
     match &survey.iommu.remapping {
-        Fact::Is(false) if survey.has_iommu() && !allowed => found.push(missing(survey)),
-        Fact::Unreadable(why) if survey.has_iommu() && !allowed => {
-            found.push(unread(About::Host, "whether interrupts are remapped", why));
-        }
-        Fact::Absent if survey.has_iommu() && !allowed => {
-            found.push(unread(About::Host, "whether interrupts are remapped", "/proc/interrupts: not there"));
+        Fact::Is(false) if concerned(survey) && !allowed => found.push(missing(survey)),
+        Fact::Unreadable(why) if concerned(survey) && !allowed => found.push(unknown(survey, why)),
+        Fact::Absent if concerned(survey) && !allowed => {
+            found.push(unknown(survey, "/proc/interrupts: not there"));
         }
         _ => {}
     }
@@ -32,7 +34,7 @@ pub fn findings(survey: &Survey) -> Vec<Finding> {
         found.push(
             Finding::new(Severity::Warning, About::Host, Code::UnsafeInterrupts, why)
                 .because(source, value)
-                .step(format!("Give devices to trusted guests only, or take the option of {module} out of modprobe.d or off the kernel command line, and load it again or boot again."))
+                .step(format!("Give devices to trusted guests only, or take the option of {module} out of {} or off the kernel command line, and load it again or boot again.", modprobe_place(&survey.machine)))
                 .step("vfiod never sets it."),
         );
     }
@@ -60,34 +62,75 @@ fn uncontained((number, group): (&u32, &Group)) -> Finding {
         .step("To pass it to a virtual machine, give this machine an IOMMU first (see iommu-off).")
 }
 
+/// Whether it matters: where no PCI function has a group, nothing comes so far.
+fn concerned(survey: &Survey) -> bool {
+    let grouped =
+        survey.functions.values().any(|function| survey.group_of(function).is_some_and(|(_, group)| !group.noiommu));
+    grouped || survey.has_iommu() && survey.machine.arch.is_none_or(|arch| arch == Arch::X86)
+}
+
+/// That nobody knows. On the machine itself another look tells no more where the kernel tells nothing.
+fn unknown(survey: &Survey, why: &str) -> Finding {
+    let words = "whether the interrupts of devices are kept apart";
+    match survey.machine.arch {
+        None | Some(Arch::X86 | Arch::Arm) => unread(About::Host, words, why),
+        Some(_) => {
+            let sentence = format!("Nobody knows {words}: where they are not, opening any device fails with EPERM.");
+            Finding::new(Severity::Warning, About::Host, Code::Unreadable, sentence)
+                .because("reading", why)
+                .step("Try it with a guest that may fail: the kernel's log then says \"No interrupt remapping support\", or nothing.")
+        }
+    }
+}
+
 fn missing(survey: &Survey) -> Finding {
-    let makes: Vec<Make> = survey.iommu.units.is().into_iter().flatten().map(|unit| Make::of(unit)).collect();
+    let machine = &survey.machine;
+    let arm = machine.arch == Some(Arch::Arm);
+    let virtio = survey.iommu.units.is().into_iter().flatten().any(|unit| Make::of(unit) == Make::Virtio);
     let announced = survey.iommu.dmar.is().and_then(|table| table.remaps);
     let said =
         survey.said(Meaning::NoInterruptRemapping).map(|said| Evidence::new("the kernel's log", said.text.clone()));
-    let option = ["intremap=off", "nointremap"]
-        .into_iter()
-        .find(|option| survey.machine.cmdline.split_ascii_whitespace().any(|word| word == *option));
-    let finding = Finding::new(
-        Severity::Blocker,
-        About::Host,
-        Code::NoInterruptRemapping,
-        "Interrupts are not remapped, so a guest with a device could forge the host's: opening any device fails with EPERM.",
-    )
-    .because("/proc/interrupts", "no interrupt goes through a remapping controller (none is called IR-…)")
-    .by(announced.map(|yes| {
-        Evidence::new("/sys/firmware/acpi/tables/DMAR", if yes { "INTR_REMAP is set: the firmware offers it" } else { "INTR_REMAP is not set: the firmware does not offer it" })
-    }))
-    .by(option.map(|option| Evidence::new("/proc/cmdline", option)))
-    .by(said.take(1));
-    let finding = match option {
-        Some(option) => finding.step(format!("Take `{option}` off the kernel command line and boot again.")),
-        None if makes.contains(&Make::Virtio) => finding
-            .step("virtio-iommu does not remap interrupts on x86: give the virtual machine an emulated Intel or AMD IOMMU with interrupt remapping instead (libvirt: <iommu model='intel'><driver intremap='on'/></iommu>)."),
-        None if survey.machine.hypervisor.is_some() => {
-            finding.step("This is a virtual machine: switch interrupt remapping of its IOMMU on (QEMU: intel-iommu,intremap=on and kernel-irqchip=split).")
+    let option = Asked::of(&machine.cmdline).without_remapping().filter(|_| !arm);
+    let why = match arm {
+        true => {
+            "Interrupts of devices are not kept apart (this machine has no ITS), so a guest with a device could forge the host's: opening any device fails with EPERM."
         }
-        None => finding.step("Enable interrupt remapping, x2APIC and VT-d or AMD-Vi in the firmware setup; install newer firmware."),
+        false => {
+            "Interrupts are not remapped, so a guest with a device could forge the host's: opening any device fails with EPERM."
+        }
     };
-    finding.step("Only on a machine whose guests are all trusted: `options vfio_iommu_type1 allow_unsafe_interrupts=1` in modprobe.d. vfiod never sets it.")
+    let finding = Finding::new(Severity::Blocker, About::Host, Code::NoInterruptRemapping, why)
+        .by(Some(
+            survey
+                .iommu
+                .remapping_by
+                .clone()
+                .unwrap_or_else(|| Evidence::new("/proc/interrupts", "no controller keeps them apart")),
+        ))
+        .by(announced.map(|yes| {
+            Evidence::new(
+                "/sys/firmware/acpi/tables/DMAR",
+                if yes {
+                    "INTR_REMAP is set: the firmware offers it"
+                } else {
+                    "INTR_REMAP is not set: the firmware does not offer it"
+                },
+            )
+        }))
+        .by(option.map(|option| Evidence::new("/proc/cmdline", option)))
+        .by(said.take(1));
+    let finding = match (option, machine.platform) {
+        (Some(option), _) => finding.step(format!("Take `{option}` {} and boot again.", taken_off(machine, option))),
+        (None, _) if virtio && !arm => finding
+            .step("virtio-iommu does not remap interrupts on x86: give the virtual machine an emulated Intel or AMD IOMMU with interrupt remapping instead (libvirt: <iommu model='intel'><driver intremap='on'/></iommu>)."),
+        (None, Some(hypervisor)) => finding.step(hypervisor.give_remapping(machine.arch)),
+        (None, None) if arm => finding.step("Nothing switches it on: it takes a GICv3 with ITS, which this machine has not, or does not tell of. Newer firmware may tell of one."),
+        (None, None) => finding.step(match make(survey) {
+            Some(Make::Intel) => "Enable interrupt remapping, x2APIC and VT-d in the firmware setup; install newer firmware.",
+            Some(Make::Amd) => "Enable interrupt remapping (AMD-Vi, \"IOMMU\") in the firmware setup; install newer firmware.",
+            _ => "Enable interrupt remapping, x2APIC and VT-d or AMD-Vi in the firmware setup; install newer firmware.",
+        }),
+    };
+    let allow = module_options(machine, "vfio_iommu_type1", "allow_unsafe_interrupts=1");
+    finding.step(format!("Only on a machine whose guests are all trusted: {allow}. vfiod never sets it."))
 }

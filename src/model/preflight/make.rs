@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::arch::Arch;
 use crate::model::pci::Address;
 
 /// The IOMMU's make, by its name in `/sys/class/iommu`.
@@ -62,6 +63,19 @@ impl Make {
             Make::Virtio
         } else {
             Make::Other
+        }
+    }
+
+    /// The architecture that alone has it.
+    #[must_use]
+    pub fn arch(self) -> Option<Arch> {
+        match self {
+            Make::Intel | Make::Amd => Some(Arch::X86),
+            Make::Smmu | Make::AppleDart | Make::Tegra => Some(Arch::Arm),
+            Make::S390 => Some(Arch::S390),
+            Make::Power => Some(Arch::Power),
+            Make::Riscv => Some(Arch::RiscV),
+            Make::Virtio | Make::Other => None,
         }
     }
 

@@ -7,19 +7,23 @@
 //! * [`code`]: the stable names of all findings; [`finding`]: one of them, with evidence and remedy
 //! * [`report`]: what [`check()`] makes of a survey; [`predict`]: what opening a device would come to
 //! * the findings, one file a family: [`remapping`] (whether there is an IOMMU), [`reserved`]
-//!   (1:1 regions), [`interrupts`], [`grouping`], [`hardware`], [`display`], [`sriov`], [`modules`],
-//!   [`nodes`], [`others`] (other managers), [`bars`] without an address, [`token`]s of VFs, [`igd`] (Intel's
-//!   graphics), [`acs`] overrides, [`uses`] of the host
-//! * [`make`] of an IOMMU, [`release`] of a kernel: what their names tell
-//! * [`system`]: what of a remedy depends on the distribution
-//! * [`needed`]: what the host lives on; [`cmdline`]: the kernel's options
+//!   (1:1 regions), [`interrupts`], [`grouping`], [`slots`], [`behind`] (a controller), [`hardware`], [`display`],
+//!   [`parts`] (of the host), [`sriov`], [`modules`], [`nodes`], [`others`] (other managers), [`bars`] without an
+//!   address, [`token`]s of VFs, [`igd`] (Intel's graphics), [`acs`] overrides, [`uses`] of the host
+//! * [`make`] of an IOMMU, [`release`] of a kernel: what their names tell; [`parameters`], [`cmdline`]: the kernel's options
+//! * [`arch`], [`hypervisor`], [`boot`], [`system`]: whose words a remedy must be in; [`absent`]: that there is no IOMMU, in those
+//! * [`needed`]: what the host lives on
 //! * [`passthrough`]: names for devices that are unique over the host
 //! * [`blockers`]: the part that a pass of the daemon needs
 
+pub mod absent;
 pub mod acs;
+pub mod arch;
 pub mod asked;
 pub mod bars;
+pub mod behind;
 pub mod blockers;
+pub mod boot;
 pub mod check;
 pub mod claim;
 pub mod cmdline;
@@ -29,6 +33,7 @@ pub mod finding;
 pub mod firmware;
 pub mod grouping;
 pub mod hardware;
+pub mod hypervisor;
 pub mod igd;
 pub mod interrupts;
 pub mod make;
@@ -36,12 +41,15 @@ pub mod modules;
 pub mod needed;
 pub mod nodes;
 pub mod others;
+pub mod parameters;
+pub mod parts;
 pub mod passthrough;
 pub mod predict;
 pub mod release;
 pub mod remapping;
 pub mod report;
 pub mod reserved;
+pub mod slots;
 pub mod sriov;
 pub mod survey;
 pub mod system;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::arch::Arch;
+use super::asked::CONTAINER;
 use super::check::unread;
 use super::code::Code;
 use super::finding::{About, Finding, Severity};
@@ -15,6 +17,7 @@ use crate::model::snapshot::Fact;
 #[must_use]
 pub fn findings(survey: &Survey) -> Vec<Finding> {
     let mut found = lacking(survey);
+    found.extend(without_container(survey));
     found.extend(blacklisted(survey));
     for (module, about) in &survey.modules {
         found.extend(state(survey, module, about));
@@ -59,6 +62,7 @@ fn lacking(survey: &Survey) -> Vec<Finding> {
         let reason = match (&about.forbidden, facts.state) {
             (_, ModuleState::Builtin | ModuleState::NotApplicable) => continue,
             (Some(why), _) => (lost, Code::ModuleProhibited, why.clone()),
+            (None, ModuleState::NotInstalled) if is_told(survey, module) => continue,
             (None, ModuleState::NotInstalled) => (lost, Code::ModuleMissing, facts.evidence.clone()),
             (None, ModuleState::TreeMissing) => (lost, Code::ModuleTreeMissing, facts.evidence.clone()),
             // Loaded from a tree that has gone since.
@@ -75,6 +79,31 @@ fn lacking(survey: &Survey) -> Vec<Finding> {
         .collect()
 }
 
+/// That nothing can give a container its IOMMU: kernels build `vfio_iommu_type1` for x86, Arm and s390
+/// alone (drivers/vfio/Kconfig; RISC-V seen on 7.2). Where iommufd serves it is not needed.
+fn without_container(survey: &Survey) -> Option<Finding> {
+    let arch = survey.machine.arch.filter(|arch| matches!(arch, Arch::RiscV | Arch::Loongarch))?;
+    let module = survey.module("vfio_iommu_type1")?;
+    let none = matches!(module.facts.state, ModuleState::NotInstalled | ModuleState::NotApplicable);
+    if !none || survey.iommufd.is().is_some() || survey.module("iommufd").is_some_and(|it| it.facts.state.serves()) {
+        return None;
+    }
+    let why = format!(
+        "Kernels for {} have no vfio_iommu_type1, and this one has no iommufd either: binding may succeed, and nothing can open a device.",
+        arch.as_str()
+    );
+    Some(
+        Finding::new(Severity::Blocker, About::Host, Code::ModuleMissing, why)
+            .because("the module tree", module.facts.evidence.as_str())
+            .step("Boot a kernel with CONFIG_IOMMUFD, CONFIG_VFIO_DEVICE_CDEV and a driver for this machine's IOMMU, and use a virtual machine monitor that opens devices by iommufd."),
+    )
+}
+
+/// Whether [`without_container`] tells of a module.
+fn is_told(survey: &Survey, module: &Module) -> bool {
+    module.as_str() == "vfio_iommu_type1" && without_container(survey).is_some()
+}
+
 /// What goes with a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Lost {
@@ -88,7 +117,7 @@ enum Lost {
 
 /// Whether a module serves only those who open devices by their group, where iommufd serves, too.
 fn is_old_interface(survey: &Survey, module: &Module) -> bool {
-    module.as_str() == "vfio_iommu_type1" && survey.has_iommufd()
+    CONTAINER.contains(&module.as_str()) && survey.has_iommufd()
 }
 
 /// How the evidence begins where nobody tells which modules are loaded.
@@ -148,7 +177,7 @@ fn blacklisted(survey: &Survey) -> Vec<Finding> {
 fn state(survey: &Survey, module: &Module, about: &ModuleSurvey) -> Option<Finding> {
     let facts = &about.facts;
     match facts.state {
-        ModuleState::Absent if module.as_str() == "vfio_iommu_type1" => {
+        ModuleState::Absent if CONTAINER.contains(&module.as_str()) => {
             let loaded = survey.module("vfio_pci").is_some_and(|vfio| vfio.facts.state == ModuleState::Live);
             let (severity, fails) = match is_old_interface(survey, module) {
                 true => (
@@ -157,12 +186,11 @@ fn state(survey: &Survey, module: &Module, about: &ModuleSurvey) -> Option<Findi
                 ),
                 false => (Severity::Blocker, "a guest's start fails with ENODEV"),
             };
-            let why =
-                format!("vfio_pci is loaded and vfio_iommu_type1 is not: nothing loads it by itself, and {fails}.");
+            let why = format!("vfio_pci is loaded and {module} is not: nothing loads it by itself, and {fails}.");
             loaded.then(|| {
                 Finding::new(severity, About::Host, Code::ModuleUnloaded, why)
-                    .because("/proc/modules", "no vfio_iommu_type1")
-                    .step("`modprobe vfio_iommu_type1`; where something is declared, vfiod does it.")
+                    .because("/proc/modules", format!("no {module}"))
+                    .step(format!("`modprobe {module}`; where something is declared, vfiod does it."))
             })
         }
         ModuleState::Unreadable => {

@@ -2,7 +2,7 @@
 
 use super::survey::{Function, Survey};
 use crate::model::pci::Address;
-use crate::model::snapshot::Fact;
+use crate::model::snapshot::{Card, Fact};
 
 /// Why a function stays with the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Need {
     Mounted(String),
     /// The root disk may be on it: nobody knows where that is, and this is storage.
     PerhapsRootDisk,
+    /// People use it by a keyboard or a mouse; which, in a sentence.
+    People(String),
     /// The console is on it; another card could have that.
     Console,
 }
@@ -27,6 +29,7 @@ pub fn needed(survey: &Survey, address: Address, function: &Function) -> Option<
     }
     let perhaps = survey.root_disk.unknown.is_some() && function.card.class >> 16 == STORAGE;
     used(survey, address)
+        .or(people(survey, address, function).map(Need::People))
         .or(perhaps.then_some(Need::PerhapsRootDisk))
         .or(function.card.boot_vga.then_some(Need::Console))
 }
@@ -35,6 +38,25 @@ pub fn needed(survey: &Survey, address: Address, function: &Function) -> Option<
 #[must_use]
 pub fn root_disk(survey: &Survey, address: Address, function: &Function) -> bool {
     survey.root_disk.behind.iter().any(|disk| *disk == address || leads_to(survey, function, *disk))
+}
+
+/// The keyboards and mice on a controller of USB that is the host's.
+pub(super) fn people(survey: &Survey, address: Address, function: &Function) -> Option<String> {
+    let people = survey.people.get(&address)?.is()?.join(", ");
+    (!people.is_empty() && !survey.on_vfio(function)).then_some(people)
+}
+
+/// What a function is to the machine itself, where it is a part of it and no device that guests use.
+#[must_use]
+pub fn platform_part(card: &Card) -> Option<&'static str> {
+    match (card.ids.vendor, card.class >> 8) {
+        _ if card.is_amd_psp() => Some("the processor's security processor (PSP)"),
+        (_, 0x0c05) => Some("the board's SMBus"),
+        (0x8086, 0x0c80) => Some("the flash of the firmware (SPI)"),
+        (0x8086, 0x0780) => Some("Intel's management engine"),
+        (_, 0x0500 | 0x0580 | 0x0800..=0x0805) => Some("a part of the chipset"),
+        _ => None,
+    }
 }
 
 fn used(survey: &Survey, address: Address) -> Option<Need> {
@@ -58,6 +80,8 @@ pub struct Doubt<'s> {
     pub traffic: bool,
     /// Whether disks may.
     pub disks: bool,
+    /// Whether people may: by a keyboard.
+    pub people: bool,
     /// Why a look has not told, where there was one.
     pub why: Option<&'s str>,
 }
@@ -66,23 +90,25 @@ pub struct Doubt<'s> {
 /// its class tells what it could be needed for.
 #[must_use]
 pub fn doubt<'s>(survey: &'s Survey, address: Address, function: &Function) -> Option<Doubt<'s>> {
+    let usb = function.card.class >> 8 == 0x0c03;
+    let people = usb && survey.people.get(&address).is_none_or(|people| people.unreadable().is_some());
     let found = match survey.uses.get(&address) {
         // Listed is what is in use; what is not listed nobody has looked at.
         Some(uses) if uses.network.is_absent() || uses.storage.is_absent() => {
             let class = function.card.class >> 16;
             let of = |class_of: u32, fact: &Fact<Vec<String>>| class == class_of && fact.is_absent();
-            Doubt { traffic: of(NETWORK, &uses.network), disks: of(STORAGE, &uses.storage), why: None }
+            Doubt { traffic: of(NETWORK, &uses.network), disks: of(STORAGE, &uses.storage), people, why: None }
         }
         Some(uses) => {
             let (traffic, disks) = (uses.network.unreadable(), uses.storage.unreadable());
-            Doubt { traffic: traffic.is_some(), disks: disks.is_some(), why: traffic.or(disks) }
+            Doubt { traffic: traffic.is_some(), disks: disks.is_some(), people, why: traffic.or(disks) }
         }
         None => {
             let class = function.card.class >> 16;
-            Doubt { traffic: class == NETWORK, disks: class == STORAGE, why: None }
+            Doubt { traffic: class == NETWORK, disks: class == STORAGE, people, why: None }
         }
     };
-    (found.traffic || found.disks).then_some(found)
+    (found.traffic || found.disks || found.people).then_some(found)
 }
 
 /// Whether the way to another function goes through this one.

@@ -95,7 +95,9 @@ fn opening(survey: &Survey, address: Address, function: &Function) -> Option<Pre
         return Some(Predicted::fails(Stage::Iommu, Some("ENODEV")));
     }
     let others = group.members.iter().filter(|member| **member != address);
-    let mut others = others.filter_map(|member| survey.functions.get(member));
+    // What is behind a function is gone once that has been taken from its driver.
+    let others = others.filter_map(|member| survey.functions.get(member));
+    let mut others = others.filter(|other| other.above != Some(address));
     if !group.others.is_empty() || others.any(|other| in_the_way(survey, other)) {
         return Some(Predicted::fails(Stage::Group, Some("EPERM")));
     }
@@ -111,7 +113,7 @@ fn opening(survey: &Survey, address: Address, function: &Function) -> Option<Pre
         Fact::Is(_) | Fact::Absent => {}
     }
     // iommufd needs neither type1 nor a container.
-    let type1 = survey.module("vfio_iommu_type1").map(|module| module.facts.state);
+    let type1 = survey.container_module().map(|module| module.facts.state);
     let loaded = survey.module("vfio_pci").is_some_and(|module| module.facts.state == ModuleState::Live);
     match type1.filter(|_| !survey.has_iommufd()) {
         // modprobe brings it along with vfio-pci, and never again after that.

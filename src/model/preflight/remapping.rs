@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use super::absent::{log_of, make, off};
+use super::arch::Arch;
+use super::boot::into_initramfs;
 use super::check::unread;
 use super::code::Code;
 use super::finding::{About, Evidence, Finding, Severity};
+use super::hypervisor::Hypervisor;
 use super::make::Make;
+use super::parameters::Asked;
 use super::report::{Role, VIRTIO_IOMMU};
-use super::survey::{Function, Survey};
-use super::system::{into_initramfs, with_virtio_iommu};
+use super::survey::{Function, Meaning, Survey};
+use super::system::with_virtio_iommu;
 use crate::model::pci::Address;
 use crate::model::snapshot::Fact;
 
@@ -24,6 +29,9 @@ pub fn findings(survey: &Survey) -> Vec<Finding> {
         found.push(driver_missing(survey, address));
     } else if !survey.has_iommu() && survey.iommu.units.unreadable().is_none() {
         found.push(off(survey));
+    }
+    if idle.is_none() {
+        found.extend(unserved(survey));
     }
     found.extend(survey.functions.iter().filter_map(|(address, function)| no_group(survey, *address, function)));
     found.extend(emulated(survey));
@@ -43,84 +51,6 @@ fn idle_virtio(survey: &Survey) -> Option<Address> {
 #[must_use]
 pub fn may_still_come(survey: &Survey) -> bool {
     idle_virtio(survey).is_some() && survey.iommu.virtio_driver.is().is_some()
-}
-
-fn options(survey: &Survey) -> Vec<&str> {
-    let ours = |word: &&str| {
-        ["intel_iommu=", "amd_iommu=", "iommu=", "iommu.", "arm-smmu"].iter().any(|key| word.starts_with(key))
-    };
-    survey.machine.cmdline.split_ascii_whitespace().filter(ours).collect()
-}
-
-/// The option that tells Intel's driver this word.
-fn intel_option<'s>(survey: &'s Survey, word: &str) -> Option<&'s str> {
-    let says = |option: &&str| {
-        option.strip_prefix("intel_iommu=").is_some_and(|value| value.split(',').any(|part| part == word))
-    };
-    options(survey).into_iter().rev().find(says)
-}
-
-fn is_switched_on(survey: &Survey) -> bool {
-    intel_option(survey, "on").is_some()
-}
-
-/// What follows from there being no IOMMU, and what where VFIO goes without one.
-const NONE: &str = "no device has a group, and vfio-pci takes none.";
-const UNCONTAINED: &str = "VFIO has devices in its mode without one (noiommu), where nothing contains their DMA, and no virtual machine takes them.";
-
-fn off(survey: &Survey) -> Finding {
-    let options = options(survey);
-    let said_off = options
-        .iter()
-        .find(|word| word.split_once('=').is_some_and(|(_, value)| value.split(',').any(|part| part == "off")));
-    let (dmar, ivrs) = (&survey.iommu.dmar, &survey.iommu.ivrs);
-    let announced = !dmar.is_absent() || !ivrs.is_absent() || !survey.iommu.viot.is_absent();
-    let why = match (said_off, announced, &survey.machine.hypervisor) {
-        (Some(_), _, _) => {
-            "The IOMMU is switched off on the kernel command line: no device has a group, and vfio-pci takes none."
-        }
-        (None, true, _) => {
-            "The firmware offers an IOMMU, and the kernel does not use it: no device has a group, and vfio-pci takes none."
-        }
-        (None, false, Some(_)) => "This virtual machine has no IOMMU: no device has a group, and vfio-pci takes none.",
-        (None, false, None) => {
-            "There is no IOMMU, or it is switched off in the firmware: no device has a group, and vfio-pci takes none."
-        }
-    };
-    let table = |name: &str, fact: &Fact<super::firmware::Table>| {
-        let value = match fact {
-            Fact::Is(_) => "there".to_owned(),
-            Fact::Absent => "not there".to_owned(),
-            Fact::Unreadable(why) => format!("not readable: {why}"),
-        };
-        Evidence::new(format!("/sys/firmware/acpi/tables/{name}"), value)
-    };
-    let why = match survey.groups.values().any(|group| group.noiommu) {
-        // What is on vfio-pci is on it all the same.
-        true => why.replace(NONE, UNCONTAINED),
-        false => why.to_owned(),
-    };
-    let finding = Finding::new(Severity::Blocker, About::Host, Code::IommuOff, why)
-        .because("/sys/class/iommu", "empty")
-        .by([table("DMAR", dmar), table("IVRS", ivrs)])
-        .by(options.iter().map(|word| Evidence::new("/proc/cmdline", *word)));
-    match (said_off, announced, &survey.machine.hypervisor) {
-        (Some(option), _, _) => finding.step(format!("Take `{option}` off the kernel command line and boot again.")),
-        (None, true, _) if !dmar.is_absent() && is_switched_on(survey) => finding
-            .step("`intel_iommu=on` is given already: look in the kernel's log (`dmesg | grep -e DMAR -e IOMMU`) for why it was given up.")
-            .step("Look whether VT-d is on in the firmware setup, and install newer firmware: a table that makes no sense is passed over."),
-        (None, true, _) if !dmar.is_absent() => finding.step("Add `intel_iommu=on` to the kernel command line and boot again: this kernel does not switch it on by itself."),
-        (None, true, _) => finding.step("Look in the kernel's log (`journalctl -k | grep -iE 'iommu|AMD-Vi|DMAR'`) for why it was given up."),
-        (None, false, Some(_)) => finding
-            .step("Give the virtual machine an IOMMU that remaps interrupts (libvirt: <iommu model='intel'><driver intremap='on' caching_mode='on'/></iommu>, and <ioapic driver='qemu'/>), and start it again."),
-        (None, false, None) => finding
-            .step(match survey.machine.processor.as_str() {
-                "AuthenticAMD" => "Switch \"IOMMU\" (AMD-Vi, AMD CBS → NBIO) on, not \"Auto\", in the firmware setup and boot again.",
-                "GenuineIntel" if is_switched_on(survey) => "Switch \"VT-d\" (Intel Virtualization Technology for Directed I/O) on in the firmware setup and boot again: `intel_iommu=on` alone does not do it.",
-                "GenuineIntel" => "Switch \"VT-d\" (Intel Virtualization Technology for Directed I/O) on in the firmware setup, add `intel_iommu=on` to the kernel command line, and boot again.",
-                _ => "Switch the IOMMU (Intel VT-d, AMD-Vi, Arm SMMU) on in the firmware setup and boot again.",
-            }),
-    }
 }
 
 fn driver_missing(survey: &Survey, address: Address) -> Finding {
@@ -170,6 +100,41 @@ fn initramfs(survey: &Survey) -> Option<Finding> {
     )
 }
 
+/// That no PCI function has a group although an IOMMU is at work: the same for all of them.
+fn unserved(survey: &Survey) -> Option<Finding> {
+    let units = survey.iommu.units.is().filter(|units| !units.is_empty())?;
+    let endpoints = || survey.functions.values().filter(|function| Role::of(&function.card) == Role::Endpoint);
+    if endpoints().next().is_none() || !endpoints().all(|function| function.group.is_absent()) {
+        return None;
+    }
+    let shown = units.iter().cloned().collect::<Vec<_>>().join(", ");
+    let virtio = units.iter().any(|unit| Make::of(unit) == Make::Virtio);
+    let late = survey.said(Meaning::ProbeTimedOut).next();
+    let put_off = survey.functions.values().any(|function| function.waiting == Fact::Is(true));
+    let why = match (survey.machine.device_tree, virtio) {
+        (true, false) => "There are IOMMUs, and the device tree gives none of them to PCI Express: no PCI function has a group, and vfio-pci takes none.".to_owned(),
+        _ if put_off => "There is an IOMMU, and the devices still wait for it: none has a group yet, and vfio-pci takes none.".to_owned(),
+        _ if late.is_some() => "There is an IOMMU, and the devices did not wait for it (deferred probe timeout): none has a group, and vfio-pci takes none.".to_owned(),
+        _ => "There is an IOMMU, and it serves no PCI function: none has a group, and vfio-pci takes none.".to_owned(),
+    };
+    let finding = Finding::new(Severity::Blocker, About::Host, Code::NoGroup, why)
+        .because("/sys/class/iommu", shown)
+        .because("/sys/bus/pci/devices/*/iommu_group", "not there")
+        .by(late.map(|said| Evidence::new("the kernel's log", said.text.clone())));
+    let log = log_of(survey);
+    Some(match (survey.machine.device_tree, virtio) {
+        (true, false) => finding
+            .step("The device tree decides: the node of the PCI Express controller needs iommu-map, which the vendor's newest device tree or kernel for this board may have. Without it no PCI function can be passed through."),
+        (_, true) => finding
+            .steps(into_initramfs(&survey.machine))
+            .step("Linux 7.2 and 7.3 give no device a group where the virtual machine has a PCIe-to-PCI bridge, and 7.3 on Arm none at all: take the bridge out of the virtual machine, or boot another kernel.")
+            .step(format!("Look in the kernel's log ({log}).")),
+        _ => finding
+            .step(format!("Look in the kernel's log ({log}) for why: its driver came too late, or gave up."))
+            .step("Install newer system firmware: its table may leave out what the devices are behind."),
+    })
+}
+
 fn no_group(survey: &Survey, address: Address, function: &Function) -> Option<Finding> {
     if function.card.bridge {
         return None;
@@ -182,11 +147,27 @@ fn no_group(survey: &Survey, address: Address, function: &Function) -> Option<Fi
         return None;
     }
     let role = Role::of(&function.card);
-    let left_out = intel_option(survey, "igfx_off").filter(|_| function.card.class >> 16 == 0x03);
+    if role != Role::Iommu && unserved(survey).is_some() {
+        return None;
+    }
+    let asked = Asked::of(&survey.machine.cmdline);
+    let intel = make(survey) == Some(Make::Intel);
+    let left_out = asked.without_graphics().filter(|_| intel && function.card.class >> 16 == 0x03);
+    let shared = survey.said(Meaning::StreamShared).find(|said| said.device == Some(address));
+    let arm = survey.machine.arch == Some(Arch::Arm);
     let why = match role {
         Role::Iommu => "It is an IOMMU itself and has no group: it is not passed through.",
         _ if function.waiting == Fact::Is(true) => "It has no IOMMU group yet: it waits for the driver of its IOMMU.",
         _ if left_out.is_some() => "It has no IOMMU group: the kernel command line leaves graphics out.",
+        _ if shared.is_some() => {
+            "It has no IOMMU group: to the SMMU it looks like another device behind the same bridge, which has one."
+        }
+        _ if survey.machine.device_tree => {
+            "It has no IOMMU group although others have: the device tree gives its PCI Express controller no IOMMU (no iommu-map)."
+        }
+        _ if arm => {
+            "It has no IOMMU group although others have: no SMMU covers it (the firmware's table, IORT, leaves it out, or its bridge keeps it from the SMMU)."
+        }
         _ => {
             "It has no IOMMU group although others have: no IOMMU covers it (the firmware's table leaves it out, or its bridge or controller keeps it from the IOMMU)."
         }
@@ -195,7 +176,8 @@ fn no_group(survey: &Survey, address: Address, function: &Function) -> Option<Fi
     let severity = if role == Role::Iommu { Severity::Note } else { Severity::Blocker };
     let finding = Finding::new(severity, About::Device(address), Code::NoGroup, why)
         .because(format!("/sys/bus/pci/devices/{address}/iommu_group"), "not there")
-        .by(left_out.map(|option| Evidence::new("/proc/cmdline", option)));
+        .by(left_out.map(|option| Evidence::new("/proc/cmdline", option)))
+        .by(shared.map(|said| Evidence::new("the kernel's log", said.text.clone())));
     let finding = match role {
         Role::Iommu => return Some(finding),
         _ if left_out.is_some() => {
@@ -203,15 +185,19 @@ fn no_group(survey: &Survey, address: Address, function: &Function) -> Option<Fi
                 finding.step("Take `igfx_off` out of `intel_iommu=` on the kernel command line and boot again."),
             );
         }
+        _ if shared.is_some() => {
+            return Some(finding.step("Put it into a slot that is not behind a PCIe-to-PCI bridge: behind one only the first device has a group."));
+        }
+        _ if survey.machine.device_tree => {
+            return Some(finding.step("The device tree decides: the node of its PCI Express controller needs iommu-map, which the vendor's newest device tree or kernel for this board may have. Without it the device cannot be passed through."));
+        }
         _ if address.domain > 0xffff => {
             finding.step("It is behind Intel VMD: switch VMD off for its slot in the firmware setup.")
         }
+        _ if function.card.path.hops.is_empty() => finding.step("Install newer system firmware."),
         _ => finding.step("Put the card into another slot, or install newer system firmware."),
     };
-    Some(
-        finding
-            .step("Look in the kernel's log for the table's errors: `journalctl -k | grep -iE 'DMAR|AMD-Vi|iommu'`."),
-    )
+    Some(finding.step(format!("Look in the kernel's log for the table's errors: {}.", log_of(survey))))
 }
 
 fn emulated(survey: &Survey) -> Option<Finding> {
@@ -219,7 +205,7 @@ fn emulated(survey: &Survey) -> Option<Finding> {
     let makes: Vec<&str> = units.iter().map(|unit| Make::of(unit).name().unwrap_or(unit)).collect();
     let virtio = units.iter().any(|unit| Make::of(unit) == Make::Virtio);
     let hypervisor = survey.machine.hypervisor.as_ref();
-    if !virtio && hypervisor.is_none() {
+    if !virtio && hypervisor.is_none() || survey.machine.platform.is_some_and(Hypervisor::is_xen) {
         return None;
     }
     let why = "This is a virtual machine, and its IOMMU is the hypervisor's: a device passed on from here reaches a nested guest, at the price of emulated mappings, and keeps this machine from being migrated.";
@@ -248,7 +234,13 @@ fn domains(survey: &Survey) -> Option<Finding> {
         return None;
     }
     let words: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} × {kind}")).collect();
-    let why = "The host's own drivers use these kinds of domain; a device that is passed through gets one of its own, so each of them is fine (identity is what `iommu=pt` gives).";
+    let option = match survey.machine.arch {
+        Some(Arch::X86) | None => "iommu=pt",
+        Some(_) => "iommu.passthrough=1",
+    };
+    let why = format!(
+        "The host's own drivers use these kinds of domain; a device that is passed through gets one of its own, so each of them is fine (identity is what `{option}` gives)."
+    );
     Some(
         Finding::new(Severity::Note, About::Host, Code::IommuDomain, why)
             .because("/sys/kernel/iommu_groups/*/type", words.join(", ")),

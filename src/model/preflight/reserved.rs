@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::arch::Arch;
 use super::check::unread;
 use super::code::Code;
 use super::finding::{About, Evidence, Finding, Severity};
@@ -212,7 +213,22 @@ fn in_tables(survey: &Survey, group: &Group, region: &Region) -> Vec<Evidence> {
         );
         Evidence::new(format!("/sys/firmware/acpi/tables/{table}"), value)
     };
-    scopes(survey, group, region).into_iter().map(evidence).collect()
+    scopes(survey, group, region).into_iter().map(evidence).chain(by_iort(survey, region)).collect()
+}
+
+/// What Arm's firmware says of a region: the IORT by itself decides nothing, and names devices in a way
+/// that only the SMMU's driver understands.
+fn by_iort(survey: &Survey, region: &Region) -> Vec<Evidence> {
+    let path = "/sys/firmware/acpi/tables/IORT";
+    if survey.machine.arch != Some(Arch::Arm) || survey.iommu.iort.is_absent() || !region.kind.starts_with("direct") {
+        return Vec::new();
+    }
+    let named = survey.iommu.iort.is().into_iter().flat_map(|table| &table.reservations);
+    let named: Vec<Evidence> = named
+        .filter(|reservation| overlaps(reservation, region))
+        .map(|r| Evidence::new(path, format!("{} reserves 0x{:x}-0x{:x}", r.structure, r.start, r.end)))
+        .collect();
+    if named.is_empty() { vec![Evidence::new(path, "there: such a reservation is an RMR node in it")] } else { named }
 }
 
 /// Each member of a group for which a table reserves a region: the table, the structure, the member
@@ -254,11 +270,20 @@ fn remedy(survey: &Survey, function: &Function, code: Code, vf: bool) -> Vec<Str
     }
     let vendor = survey.machine.vendor.to_ascii_lowercase();
     let amd = function.unit.is().is_some_and(|unit| Make::of(unit) == Make::Amd);
-    let hp = vendor.starts_with("hp") && function.card.class >> 16 == NETWORK;
+    let arm = survey.machine.arch == Some(Arch::Arm);
+    let hp = !arm && vendor.starts_with("hp") && function.card.class >> 16 == NETWORK;
     if hp {
         steps.push(
             "HPE: System Utilities, the adapter's page, \"Shared Memory Features\" (also \"HP Shared Memory features\"): disable it for each port, then power cycle.".to_owned(),
         );
+    }
+    if arm {
+        // The firmware of Arm machines has no switches of that kind.
+        steps.push("Install the newest firmware of the system and of the device: the reservation is an RMR node of the firmware's table IORT (or iommu-addresses in a device tree), which only the vendor can lift, or mark as one that may be remapped.".to_owned());
+        steps.push(
+            "Until then another device, or another machine. Do not use a kernel that ignores reservations.".to_owned(),
+        );
+        return steps;
     }
     if amd {
         steps.push("In the firmware setup switch \"Pre-boot DMA Protection\" (also \"DMA Protection\", \"Kernel DMA Protection\") off, and boot again.".to_owned());

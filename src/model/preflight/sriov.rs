@@ -103,7 +103,7 @@ fn with_vfs(survey: &Survey, address: Address, function: &Function) -> Finding {
 /// Why the host needs a function, in words.
 fn in_words(need: Need) -> Option<String> {
     match need {
-        Need::Route(why) | Need::Mounted(why) => Some(why),
+        Need::Route(why) | Need::Mounted(why) | Need::People(why) => Some(why),
         Need::RootDisk => Some("it has the root disk".to_owned()),
         Need::PerhapsRootDisk => Some("it may have the root disk".to_owned()),
         Need::Console => None,

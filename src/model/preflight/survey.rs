@@ -4,8 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::arch::Arch;
+use super::boot::Boot;
 use super::claim::Claim;
+use super::finding::Evidence;
 use super::firmware::Table;
+use super::hypervisor::Hypervisor;
 use crate::model::module::ModuleFacts;
 use crate::model::pci::{Address, Driver, Module};
 use crate::model::snapshot::{Card, Fact, Holder, Variant};
@@ -40,6 +44,9 @@ pub struct Survey {
     /// What the host uses functions for, of those of which that is listed, and of those that were looked at.
     #[serde(default)]
     pub uses: BTreeMap<Address, Uses>,
+    /// What people use by controllers of USB: keyboards, mice.
+    #[serde(default)]
+    pub people: BTreeMap<Address, Fact<Vec<String>>>,
     /// `/dev/vfio/vfio`.
     pub container: Fact<Node>,
     /// `/dev/vfio/devices`: nodes for each device, beside or instead of those for groups.
@@ -85,6 +92,21 @@ pub struct Machine {
     /// What is there to build an initramfs.
     #[serde(default)]
     pub builders: BTreeSet<Builder>,
+    /// The processor's architecture; none where nothing tells.
+    #[serde(default)]
+    pub arch: Option<Arch>,
+    /// What it runs on, if this is a virtual machine or Xen's dom0.
+    #[serde(default)]
+    pub platform: Option<Hypervisor>,
+    /// Whether a device tree describes the machine, and not ACPI.
+    #[serde(default)]
+    pub device_tree: bool,
+    /// What keeps the kernel's options.
+    #[serde(default)]
+    pub boot: Option<Boot>,
+    /// `CONFIG_INTEL_IOMMU_DEFAULT_ON`, where the kernel's configuration is kept.
+    #[serde(default)]
+    pub intel_by_default: Option<bool>,
 }
 
 /// What builds an initramfs.
@@ -122,12 +144,18 @@ pub struct Uses {
 pub struct Iommu {
     /// The names in `/sys/class/iommu`.
     pub units: Fact<BTreeSet<String>>,
-    /// Whether interrupts are remapped, by `/proc/interrupts`.
+    /// Whether a device can send no interrupts but its own (see `host::survey::isolation`).
     pub remapping: Fact<bool>,
+    /// What tells so.
+    #[serde(default)]
+    pub remapping_by: Option<Evidence>,
     /// The DMAR table (Intel).
     pub dmar: Fact<Table>,
     /// The IVRS table (AMD).
     pub ivrs: Fact<Table>,
+    /// The IORT table (Arm).
+    #[serde(default = "Fact::not_looked")]
+    pub iort: Fact<Table>,
     /// The VIOT table (virtio-iommu) is there.
     pub viot: Fact<()>,
     /// virtio-iommu's driver in this kernel: `builtin`, `module`; absent when there is none.
@@ -139,6 +167,9 @@ pub struct Iommu {
 pub struct Function {
     /// What it is.
     pub card: Card,
+    /// The function that makes the bus it is on, where that is no bridge (Intel VMD).
+    #[serde(default)]
+    pub above: Option<Address>,
     /// Its driver.
     pub driver: Fact<Driver>,
     /// Its IOMMU group.
@@ -338,4 +369,8 @@ pub enum Meaning {
     AcsOverride,
     /// The kernel does not know `pcie_acs_override`.
     AcsUnknown,
+    /// A device was started without its IOMMU, whose driver had not come in time.
+    ProbeTimedOut,
+    /// A device looks to the SMMU like another one, which has the group.
+    StreamShared,
 }

@@ -1,0 +1,199 @@
+//! The kernel command line as the kernel reads it, and what it says about IOMMUs.
+//!
+//! `-` and `_` are the same in names (`parameq`), blanks between quotes are part of a value, and what
+//! follows `--` is init's (kernel/params.c).
+
+use super::make::Make;
+
+/// One parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter<'c> {
+    /// As it is written.
+    pub text: &'c str,
+    /// Its name, with `_` for `-`.
+    pub name: String,
+    /// Its value without quotes; none without a `=`.
+    pub value: Option<&'c str>,
+}
+
+impl Parameter<'_> {
+    /// The parts of a value between commas.
+    fn parts(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.value.unwrap_or_default().split(',')
+    }
+}
+
+/// All parameters of a command line that are the kernel's, in order.
+#[must_use]
+pub fn parameters(cmdline: &str) -> Vec<Parameter<'_>> {
+    let mut quoted = false;
+    let words = cmdline.split(move |c: char| {
+        quoted ^= c == '"';
+        c.is_ascii_whitespace() && !quoted
+    });
+    let parameter = |text| {
+        let (name, value) = match str::split_once(text, '=') {
+            Some((name, value)) => (name, Some(value.trim_matches('"'))),
+            None => (text, None),
+        };
+        Parameter { text, name: name.trim_start_matches('"').replace('-', "_"), value }
+    };
+    words.filter(|word| !word.is_empty()).take_while(|word| *word != "--").map(parameter).collect()
+}
+
+/// What the command line says about IOMMUs.
+#[derive(Debug, Clone, Default)]
+pub struct Asked<'c> {
+    all: Vec<Parameter<'c>>,
+}
+
+impl<'c> Asked<'c> {
+    /// Of a command line.
+    #[must_use]
+    pub fn of(cmdline: &'c str) -> Asked<'c> {
+        Asked { all: parameters(cmdline) }
+    }
+
+    fn named<'s>(&'s self, name: &'static str) -> impl DoubleEndedIterator<Item = &'s Parameter<'c>> {
+        self.all.iter().filter(move |parameter| parameter.name == name)
+    }
+
+    /// Whether Intel's driver is told to run: the last `on` or `off` counts, whichever parameter it is
+    /// in (`intel_iommu_setup` compares the beginnings of words). With the parameter that decides.
+    #[must_use]
+    pub fn intel(&self) -> Option<(bool, &'c str)> {
+        self.named("intel_iommu").rev().find_map(|parameter| {
+            let said = parameter.parts().rev().find_map(|part| match part {
+                part if part.starts_with("on") => Some(true),
+                part if part.starts_with("off") => Some(false),
+                _ => None,
+            });
+            Some((said?, parameter.text))
+        })
+    }
+
+    /// The parameter that leaves Intel's graphics without translation; nothing takes that back.
+    #[must_use]
+    pub fn without_graphics(&self) -> Option<&'c str> {
+        let mut named = self.named("intel_iommu");
+        named.find(|parameter| parameter.parts().any(|part| part.starts_with("igfx_off"))).map(|found| found.text)
+    }
+
+    /// The parameter that switches an IOMMU of this make off.
+    ///
+    /// `amd_iommu=off` and `iommu=off` cannot be taken back by a later one, and each driver hears its own
+    /// name alone; `iommu=` is x86's (and POWER's).
+    #[must_use]
+    pub fn off(&self, make: Option<Make>) -> Option<&'c str> {
+        let own = match make {
+            Some(Make::Intel) => self.intel().filter(|(on, _)| !on).map(|(_, text)| text),
+            Some(Make::Amd) => self.last_off("amd_iommu"),
+            Some(_) => None,
+            None => self.intel().filter(|(on, _)| !on).map(|(_, text)| text).or_else(|| self.last_off("amd_iommu")),
+        };
+        let both = matches!(make, None | Some(Make::Intel | Make::Amd | Make::Power));
+        own.or_else(|| self.last_off("iommu").filter(|_| both))
+    }
+
+    fn last_off(&self, name: &'static str) -> Option<&'c str> {
+        let mut named = self.named(name).rev();
+        named.find(|parameter| parameter.parts().any(|part| part.starts_with("off"))).map(|found| found.text)
+    }
+
+    /// The parameter that switches interrupt remapping off: the last word of `intremap=` counts,
+    /// `nointremap` stays (drivers/iommu/irq_remapping.c).
+    #[must_use]
+    pub fn without_remapping(&self) -> Option<&'c str> {
+        let mut found = None;
+        for parameter in &self.all {
+            match parameter.name.as_str() {
+                "nointremap" => found = Some(parameter.text),
+                "intremap" => {
+                    for part in parameter.parts() {
+                        if part.starts_with("on") {
+                            found = None;
+                        } else if part.starts_with("off") {
+                            found = Some(parameter.text);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// The parameters that an IOMMU of this make hears, as they are written.
+    #[must_use]
+    pub fn heard(&self, make: Option<Make>) -> Vec<&'c str> {
+        let hears = |name: &str| match name {
+            "intel_iommu" => matches!(make, None | Some(Make::Intel)),
+            "amd_iommu" => matches!(make, None | Some(Make::Amd)),
+            "iommu" => matches!(make, None | Some(Make::Intel | Make::Amd | Make::Power)),
+            "s390_iommu" => make == Some(Make::S390),
+            name => name.starts_with("iommu.") || (name.starts_with("arm_smmu") && make == Some(Make::Smmu)),
+        };
+        self.all.iter().filter(|parameter| hears(&parameter.name)).map(|parameter| parameter.text).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_may_have_either_stroke_values_may_be_quoted_and_inits_words_do_not_count() {
+        let found = parameters("quiet \"intel-iommu=on\" dyndbg=\"file a.c +p; x\" -- amd_iommu=off");
+        let names: Vec<&str> = found.iter().map(|parameter| parameter.name.as_str()).collect();
+        assert_eq!(names, ["quiet", "intel_iommu", "dyndbg"]);
+        assert_eq!(found[1].value, Some("on"));
+        assert_eq!(found[2].value, Some("file a.c +p; x"));
+    }
+
+    #[test]
+    fn the_last_word_to_intels_driver_counts_and_graphics_stay_left_out() {
+        for (cmdline, expected) in [
+            ("intel_iommu=on", Some(true)),
+            ("intel-iommu=on", Some(true)),
+            ("intel_iommu=off intel-iommu=on", Some(true)),
+            ("intel_iommu=on,sm_on intel_iommu=sp_off,off", Some(false)),
+            ("intel_iommu=sm_on,igfx_off", None),
+            ("amd_iommu=off", None),
+            ("quiet -- intel_iommu=on", None),
+        ] {
+            assert_eq!(Asked::of(cmdline).intel().map(|(on, _)| on), expected, "{cmdline}");
+        }
+        assert!(Asked::of("intel_iommu=igfx_off,on intel-iommu=on").without_graphics().is_some());
+        assert!(Asked::of("intel_iommu=on").without_graphics().is_none());
+    }
+
+    #[test]
+    fn each_make_is_switched_off_by_its_own_name_or_by_that_of_all() {
+        for (cmdline, intel, amd, smmu) in [
+            ("amd_iommu=off", None, Some("amd_iommu=off"), None),
+            ("amd-iommu=off amd_iommu=on", None, Some("amd-iommu=off"), None),
+            ("intel_iommu=off", Some("intel_iommu=off"), None, None),
+            ("intel_iommu=off intel-iommu=on", None, None, None),
+            ("iommu=pt,off", Some("iommu=pt,off"), Some("iommu=pt,off"), None),
+            ("iommu=pt iommu.passthrough=0 iommu=soft iommu=nopt", None, None, None),
+        ] {
+            let asked = Asked::of(cmdline);
+            let found = [Make::Intel, Make::Amd, Make::Smmu].map(|make| asked.off(Some(make)));
+            assert_eq!(found, [intel, amd, smmu], "{cmdline}");
+        }
+    }
+
+    #[test]
+    fn remapping_is_off_by_the_last_word_and_not_by_those_about_something_else() {
+        for (cmdline, expected) in [
+            ("intremap=off", Some("intremap=off")),
+            ("intremap=nosid,off", Some("intremap=nosid,off")),
+            ("intremap=off intremap=on", None),
+            ("intremap=nosid intremap=nopost", None),
+            ("nointremap", Some("nointremap")),
+            ("x -- nointremap", None),
+        ] {
+            assert_eq!(Asked::of(cmdline).without_remapping(), expected, "{cmdline}");
+        }
+    }
+}
