@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -72,6 +73,22 @@ fn a_second_one_on_the_machine_ends_at_once() {
     assert!(String::from_utf8_lossy(&second.stderr).contains("another vfiod is running"));
     kill(Pid::from_raw(first.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
     assert!(first.wait().unwrap().success());
+}
+
+#[test]
+fn its_lock_is_for_nobody_else_also_where_it_was() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
+    let lock = place.path().join("run/lock");
+    fs::create_dir(place.path().join("run")).unwrap();
+    fs::write(&lock, "").unwrap();
+    fs::set_permissions(&lock, fs::Permissions::from_mode(0o666)).unwrap();
+    // Whoever has it open could lock it whenever vfiod is not there.
+    let open = fs::File::open(&lock).unwrap();
+    until_started(run(&place, &directory("run"), &directory("state")));
+    let now = fs::metadata(&lock).unwrap();
+    assert_eq!(now.mode() & 0o777, 0o600);
+    assert_ne!(now.ino(), open.metadata().unwrap().ino());
 }
 
 #[test]

@@ -162,9 +162,9 @@ impl Keeper {
     #[must_use]
     pub fn next_wake(&self, taken: Time) -> Option<Time> {
         let paces = self.memory.pace.values().flat_map(|pace| pace.wakes(&self.policy.breaker));
-        let deadlines = self.memory.acting.values().map(|acting| acting.deadline).chain(self.left(taken));
         let slow = self.memory.loading.values().map(|since| *since + self.policy.deadline);
-        paces.chain(deadlines).chain(slow).filter(|wake| taken < *wake).min()
+        let deadlines = self.memory.acting.values().map(|acting| acting.deadline).chain(self.left(taken)).chain(slow);
+        paces.chain(deadlines).filter(|wake| taken < *wake).min()
     }
 }
 
