@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::model::desired::{Keep, Wanted};
-use crate::model::pci::{Address, Driver, Module, ParseError, Slot};
+use crate::model::pci::{self, Address, Driver, Module, ParseError, Slot};
 use crate::model::plan::Guard;
 
 /// A value as the file has it.
@@ -156,12 +156,10 @@ pub fn vf_range(raw: &Raw<'_>) -> Read<(u32, u32)> {
     }
 }
 
-/// `serial`: eight bytes as lspci shows them. Given back in lower case, as the kernel's would be.
+/// `serial`: eight bytes. Given back as the kernel shows them.
 pub fn serial(raw: &Raw<'_>) -> Read<String> {
-    let text = raw.get_ref().as_str().unwrap_or_default();
-    let is_byte = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
-    if text.split('-').count() == 8 && text.split('-').all(is_byte) {
-        return Ok(text.to_ascii_lowercase());
+    if let Some(serial) = raw.get_ref().as_str().and_then(pci::serial) {
+        return Ok(serial);
     }
     wrong(raw, "a device serial number as lspci -vv shows it, such as \"00-15-17-ff-ff-ab-cd-ef\"")
 }

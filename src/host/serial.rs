@@ -1,6 +1,10 @@
 //! The device serial number: an extended capability in PCI configuration space.
+//!
+//! From Linux 7.2 on the kernel shows it in `serial_number`, to root without any capability. Of `config`
+//! a reader without CAP_SYS_ADMIN gets the first 64 bytes only, in which it is not.
 
 use super::root::Root;
+use crate::model::pci;
 use crate::model::snapshot::Fact;
 
 /// Where extended capabilities begin. Without the rights, sysfs gives the first 64 bytes only.
@@ -9,6 +13,11 @@ const SERIAL: u32 = 0x0003;
 
 /// Reads the serial number of the device at `directory`.
 pub(in crate::host) fn read(root: &Root, directory: &str) -> Fact<String> {
+    // Older kernels have no such file, and a device without a serial number has none, or EIO is read.
+    let shown = root.read_text(&format!("{directory}/serial_number")).ok();
+    if let Some(serial) = shown.as_deref().and_then(pci::serial) {
+        return Fact::Is(serial);
+    }
     let path = format!("{directory}/config");
     match root.read(&path) {
         Ok(config) => find(&config),
@@ -77,6 +86,32 @@ mod tests {
         let config =
             config(4096, &[(0x100, 0x1401_0001), (0x140, 0x0001_0003), (0x144, 0xff12_3456), (0x148, 0x5254_00ff)]);
         assert_eq!(find(&config), Fact::Is("52-54-00-ff-ff-12-34-56".to_owned()));
+    }
+
+    #[test]
+    fn what_the_kernel_shows_comes_before_configuration_space() {
+        let serial = |shown: Option<&str>, config: Option<Vec<u8>>| {
+            let tree = tempfile::tempdir().unwrap();
+            let at = |name: &str| tree.path().join(name);
+            if let Some(shown) = shown {
+                std::fs::write(at("serial_number"), shown).unwrap();
+            }
+            if let Some(config) = config {
+                std::fs::write(at("config"), config).unwrap();
+            }
+            read(&Root::trusted(tree.path()), "")
+        };
+        let whole = || Some(config(4096, &[(0x100, 0x0001_0003), (0x104, 0xff12_3456), (0x108, 0x5254_00ff)]));
+        let is = |serial: &str| Fact::Is(serial.to_owned());
+        let without_rights = || Some(config(64, &[]));
+        assert_eq!(serial(Some("52-54-00-FF-FF-12-34-57\n"), without_rights()), is("52-54-00-ff-ff-12-34-57"));
+        assert_eq!(serial(Some("52-54-00-ff-ff-12-34-57\n"), None), is("52-54-00-ff-ff-12-34-57"));
+        assert_eq!(serial(None, whole()), is("52-54-00-ff-ff-12-34-56"));
+        // What makes no sense is not taken for one, nor for none.
+        assert_eq!(serial(Some("\n"), whole()), is("52-54-00-ff-ff-12-34-56"));
+        assert!(serial(Some("garbage"), without_rights()).unreadable().is_some());
+        assert!(serial(None, None).unreadable().is_some());
+        assert_eq!(serial(None, Some(config(256, &[]))), Fact::Absent);
     }
 
     #[test]

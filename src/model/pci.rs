@@ -302,6 +302,25 @@ impl FromStr for Module {
     }
 }
 
+/// A device's serial number as lspci and the kernel show it, `00-1b-21-ff-ff-a2-b3-c4`: eight bytes, read
+/// with `-`, `:` or nothing between them, with or without `0x`, in either case.
+#[must_use]
+pub fn serial(text: &str) -> Option<String> {
+    let text = text.trim();
+    let digits: String = match text.len() {
+        23 => {
+            let between = text.as_bytes()[2];
+            let apart = text.bytes().skip(2).step_by(3).all(|byte| byte == between);
+            let parted = apart && matches!(between, b'-' | b':');
+            text.split(char::from(between)).filter(|part| parted && part.len() == 2).collect()
+        }
+        _ => text.strip_prefix("0x").unwrap_or(text).to_owned(),
+    };
+    let number = (digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(digits)?;
+    let bytes = u64::from_str_radix(&number, 16).ok()?.to_be_bytes();
+    Some(bytes.map(|byte| format!("{byte:02x}")).join("-"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -346,6 +365,33 @@ mod tests {
         assert_eq!("vfio-pci".parse::<Module>().unwrap().as_str(), "vfio_pci");
         for text in ["", "-r", "a/b", "..", "a b", "*"] {
             assert!(text.parse::<Module>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_serial_number_is_read_in_any_spelling_and_shown_in_one() {
+        for text in [
+            "00-1b-21-ff-ff-a2-b3-c4\n",
+            "00-1B-21-FF-FF-A2-B3-C4",
+            "00:1b:21:ff:ff:a2:b3:c4",
+            "001b21ffffa2b3c4",
+            "0x001B21FFFFA2B3C4",
+        ] {
+            assert_eq!(serial(text).as_deref(), Some("00-1b-21-ff-ff-a2-b3-c4"), "{text}");
+        }
+        for text in [
+            "",
+            "0x",
+            "1b21ffffa2b3c4",
+            "00-1b:21-ff-ff-a2-b3-c4",
+            "001b21ffffa2b3c4f",
+            "00-1b-21-ff-ff-a2-b3-g4",
+            "+01b21ffffa2b3c4",
+            "00a1ba21affaffaa2ab3ac4",
+            "000-1-21-ff-ff-a2-b3-c4",
+            "é0-1b-21-ff-ff-a2-b3-c",
+        ] {
+            assert_eq!(serial(text), None, "{text}");
         }
     }
 
