@@ -9,7 +9,7 @@ use super::holders::{Scan, Wanted, scan};
 use super::network::Network;
 use super::parts::{Part, Parts};
 use super::patience::{Pending, Reading, Unanswered, read_all, start};
-use super::site::{Site, information, site};
+use super::site::{Site, below_of, information, site};
 use super::{ids, opened, storage, traffic};
 use crate::host::port::Closer;
 use crate::host::root::Root;
@@ -17,9 +17,45 @@ use crate::host::serial;
 use crate::model::pci::{Address, Driver};
 use crate::model::snapshot::{Fact, Holder, Look};
 
-/// Answers the question.
+/// How often a function is looked at again because what lies below it has changed meanwhile.
+const AGAIN: usize = 3;
+
+/// Answers the question. While udev renames an interface, what was listed is not there a moment later:
+/// that is looked at again, and not doubted.
 #[must_use]
 pub fn look(root: &Root, ask: &Ask) -> Looked {
+    until_it_stays(ask, |ask| once(root, ask))
+}
+
+fn until_it_stays(ask: &Ask, mut once: impl FnMut(&Ask) -> (Looked, BTreeSet<Address>)) -> Looked {
+    let (mut looked, mut moved) = once(ask);
+    for _ in 0..AGAIN {
+        if moved.is_empty() {
+            break;
+        }
+        let mut again = Ask::of(&Closer { looks: moved, ..Closer::default() }, ask.patience);
+        again.spare.extend(&ask.spare);
+        again.spare.extend(&looked.late);
+        let (second, still) = once(&again);
+        looked.looks.extend(second.looks);
+        looked.late.extend(&second.late);
+        moved = still;
+    }
+    looked
+}
+
+/// Whether what lies below a function is not what it was when it could not be read, or its interfaces
+/// were not all there.
+fn has_moved(root: &Root, site: &Site, look: &Look) -> bool {
+    let doubtful = look.network.unreadable().is_some()
+        || look.storage.unreadable().is_some()
+        || look.holders.unreadable().is_some()
+        || site.below.as_ref().is_ok_and(|below| !below.empty_nets.is_empty() || !below.partial_nets.is_empty());
+    doubtful && below_of(root, site.address).ok().as_ref() != site.below.as_ref().ok()
+}
+
+/// Looks once; answers also with the functions that have to be looked at again.
+fn once(root: &Root, ask: &Ask) -> (Looked, BTreeSet<Address>) {
     let there = |address: &Address| Some((*address, root.inode(&directory(*address)).ok()?));
     let mut late = Parts::default();
     let configs = begin_serials(root, ask);
@@ -55,6 +91,8 @@ pub fn look(root: &Root, ask: &Ask) -> Looked {
     let (readings, mut looks) = facts(root, &sites, ask, reading, &mut late);
     // What is at an address by now may be another device.
     let stays = |address: &Address, object: u64| root.inode(&directory(*address)).is_ok_and(|now| now == object);
+    let moves = |site: &&Site| looks.get(&site.address).is_some_and(|look| has_moved(root, site, look));
+    let moved = sites.iter().filter(moves).map(|site| site.address).collect();
     looks.retain(|address, look| stays(address, look.object));
     let pin = |(address, object): (&Address, &u64)| {
         (*address, Pin { object: *object, pin: attributes::pin(&readings, *address) })
@@ -76,7 +114,7 @@ pub fn look(root: &Root, ask: &Ask) -> Looked {
     read.filter(|address| attributes::is_late(&readings, *address)).for_each(|one| late.add(one, Part::Locked));
     let mut serials = end_serials(configs, &mut late);
     serials.retain(|address, serial| stays(address, serial.object));
-    Looked { looks, pins, pinned, serials, late }
+    (Looked { looks, pins, pinned, serials, late }, moved)
 }
 
 /// Reads NVIDIA's files, all within one span of time.

@@ -208,3 +208,71 @@ fn an_interface_that_left_its_directory_empty_is_in_use() {
     let looked = look(&Root::trusted(tree.path()), &ask(false, false));
     assert!(looked.looks[&nic()].network.is().unwrap()[0].contains("another network namespace"));
 }
+
+#[test]
+fn what_changed_below_a_function_while_it_could_not_be_read_is_looked_at_again() {
+    let tree = assigned("/dev/null");
+    let device = format!("sys/bus/pci/devices/{NIC}");
+    write(tree.path(), &format!("{device}/net/eth0/ifindex"), "3\n");
+    let root = Root::trusted(tree.path());
+    let site = || site(&root, nic(), root.inode(&directory(nic())).unwrap(), &Readings::new());
+    let clear = || {
+        let (mut look, none) = (Look::blind(7, ""), || Fact::Is(Vec::new()));
+        (look.network, look.storage, look.holders) = (none(), none(), Fact::Is(Vec::new()));
+        look
+    };
+    let before = site();
+    let mut vanished = clear();
+    vanished.network = Fact::Unreadable("read net/eth0/ifindex: No such file or directory".to_owned());
+    assert!(!has_moved(&root, &before, &vanished), "unreadable as it stands is unreadable");
+    // udev renames it.
+    fs::rename(tree.path().join(&device).join("net/eth0"), tree.path().join(&device).join("net/enp3s0")).unwrap();
+    assert!(has_moved(&root, &before, &vanished));
+    assert!(!has_moved(&root, &before, &clear()), "what was read is not asked for again");
+    assert!(!has_moved(&root, &site(), &vanished));
+    // Between the two names the list may have neither: that is no interface elsewhere.
+    fs::rename(tree.path().join(&device).join("net/enp3s0"), tree.path().join("elsewhere")).unwrap();
+    let empty = site();
+    assert_eq!(empty.below.as_ref().unwrap().empty_nets.len(), 1);
+    assert!(!has_moved(&root, &empty, &clear()));
+    fs::rename(tree.path().join("elsewhere"), tree.path().join(&device).join("net/enp3s0")).unwrap();
+    assert!(has_moved(&root, &empty, &clear()));
+}
+
+#[test]
+fn a_function_that_goes_on_changing_is_looked_at_again_a_few_times_and_then_doubted() {
+    let looked = |network: &str| Looked {
+        looks: BTreeMap::from([(nic(), Look::blind(7, network))]),
+        pins: BTreeMap::new(),
+        pinned: Fact::not_looked(),
+        serials: BTreeMap::new(),
+        late: Parts::default(),
+    };
+    for (settles, expected) in [(0, 0), (1, 1), (2, 2), (100, AGAIN)] {
+        let mut asked = Vec::new();
+        let last = until_it_stays(&ask(true, false), |ask| {
+            let number = asked.len();
+            asked.push(ask.clone());
+            let moved = if number < settles { BTreeSet::from([nic()]) } else { BTreeSet::new() };
+            (looked(&number.to_string()), moved)
+        });
+        assert_eq!(asked.len(), expected + 1);
+        assert_eq!(last.looks[&nic()].network, Fact::Unreadable(expected.to_string()));
+        for again in &asked[1..] {
+            assert_eq!((&again.functions, again.pinned), (&BTreeSet::from([nic()]), false));
+        }
+    }
+}
+
+#[test]
+fn a_vf_that_nvidias_driver_gives_to_guests_has_no_node_of_a_gpu() {
+    let tree = assigned("/dev/null");
+    let driver = format!("sys/bus/pci/devices/{NIC}/driver");
+    fs::remove_file(tree.path().join(&driver)).unwrap();
+    link(tree.path(), &driver, "../../../bus/pci/drivers/nvidia");
+    let root = Root::trusted(tree.path());
+    let holders = || look(&root, &ask(false, false)).looks[&nic()].holders.clone();
+    assert_eq!(holders().is().unwrap()[0].to_string(), "qemu[8] has /dev/null open");
+    fs::remove_dir_all(tree.path().join(format!("sys/bus/pci/devices/{NIC}/vfio-dev"))).unwrap();
+    assert!(holders().unreadable().is_some());
+}

@@ -35,15 +35,21 @@ pub fn information(root: &Root, address: Address) -> Option<String> {
 #[must_use]
 pub fn site(root: &Root, address: Address, object: u64, read: &Readings) -> Site {
     let path = directory(address);
-    // Only PCI bridges have a class that begins so; a class that cannot be read is walked in full.
-    let bridge = root.read_text(&format!("{path}/class")).is_ok_and(|class| class.starts_with("0x0604"));
     let driver = driver_link(root, address).map_err(|e| failed("read", &format!("{path}/driver"), &e));
-    let below = below(root, &path, bridge).map_err(|e| failed("walk", &path, &e));
+    let below = below_of(root, address);
     let nodes = match (&driver, &below) {
         (Err(why), _) | (_, Err(why)) => Err(why.clone()),
         (Ok(driver), Ok(below)) => all_nodes(root, address, driver.as_ref(), below, read),
     };
     Site { address, object, driver: driver.unwrap_or_default(), below, nodes }
+}
+
+/// What lies below a function.
+pub fn below_of(root: &Root, address: Address) -> Result<Below, String> {
+    let path = directory(address);
+    // Only PCI bridges have a class that begins so; a class that cannot be read is walked in full.
+    let bridge = root.read_text(&format!("{path}/class")).is_ok_and(|class| class.starts_with("0x0604"));
+    below(root, &path, bridge).map_err(|e| failed("walk", &path, &e))
 }
 
 fn all_nodes(
@@ -63,6 +69,8 @@ fn all_nodes(
                 found.push(of_nvidia(text).ok_or_else(|| format!("read {file}: no Device Minor"))?);
             }
             Some(Reading::Failed(why) | Reading::Late(why)) => return Err(why.clone()),
+            // A virtual function that the driver hands to guests is no GPU of the host's.
+            Some(Reading::Gone) | None if below.vfio => {}
             Some(Reading::Gone) | None => return Err(format!("read {file}: not there, so its node is unknown")),
         }
     }

@@ -76,8 +76,11 @@ fn function(root: &Root, devices: &Dir<'_>, address: Address, deferred: &Fact<Ve
     let object = devices.inode(&address.to_string()).ok()?;
     let (card, above) = match card::read(root, devices, address, object) {
         Ok(read) => (read.card, read.above),
+        // It went while it was read.
+        Err(_) if devices.inode(&address.to_string()).is_err_and(|e| is_absent(&e)) => return None,
         Err(e) => (card::unknown(address, object, &e.to_string()), None),
     };
+    let driver: Fact<Driver> = read::link(root, &path("driver"), |name| name.parse().ok());
     let reset = match read::text(root, &path("reset_method")) {
         Fact::Is(methods) if methods.is_empty() => Fact::Absent,
         Fact::Is(methods) => Fact::Is(methods.split_whitespace().map(str::to_owned).collect()),
