@@ -229,6 +229,7 @@ async fn next_event(uevents: &mut Option<Uevents>) -> Sign {
             Wake::Module(module) if !concerns_vfio(&module) => {}
             Wake::Module(_) => return Sign::Event(None),
             Wake::Pci(address) => return Sign::Event(address),
+            Wake::Recovery { address, failed } => return Sign::Recovery { address, failed },
             Wake::Overrun => return Sign::Event(None),
         }
     }

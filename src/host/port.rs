@@ -67,6 +67,14 @@ pub enum Sign {
     /// The kernel announced something about a module or a PCI device; none where announcements
     /// were lost.
     Event(Option<Address>),
+    /// The kernel announced what became of a PCI device after an error, or that it was bound anew. No file
+    /// tells that.
+    Recovery {
+        /// The device.
+        address: Address,
+        /// Whether it could not be brought back.
+        failed: bool,
+    },
     /// An actor is back.
     Ended(Ended),
     /// The closer look has ended that was begun last.

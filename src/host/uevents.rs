@@ -33,6 +33,14 @@ pub enum Wake {
     Module(Module),
     /// Something happened to a PCI function, or to VFIO's or the IOMMU's view of one.
     Pci(Option<Address>),
+    /// What became of a PCI function after errors: the kernel could not bring it back (`failed`), or
+    /// could, or it was bound anew.
+    Recovery {
+        /// The function.
+        address: Address,
+        /// Whether it could not.
+        failed: bool,
+    },
     /// Events were lost or made no sense.
     Overrun,
 }
@@ -139,6 +147,8 @@ pub struct Uevent<'a> {
     pub slot: Option<&'a str>,
     /// `DRIVER=`; an `unbind` has none.
     pub driver: Option<&'a str>,
+    /// `ERROR_EVENT=`: `BEGIN_RECOVERY`, `SUCCESSFUL_RECOVERY`, `FAILED_RECOVERY` (seen on 7.3).
+    pub error: Option<&'a str>,
 }
 
 /// Reads an event: `action@path`, then `KEY=value` each, all with a NUL behind.
@@ -146,7 +156,7 @@ pub struct Uevent<'a> {
 pub fn parse(bytes: &[u8]) -> Option<Uevent<'_>> {
     let mut fields = bytes.split(|b| *b == 0);
     let (action, path) = std::str::from_utf8(fields.next()?).ok()?.split_once('@')?;
-    let mut event = Uevent { action, path, subsystem: "", slot: None, driver: None };
+    let mut event = Uevent { action, path, subsystem: "", slot: None, driver: None, error: None };
     for field in fields {
         let text = |value: &'_ [u8]| -> bool { std::str::from_utf8(value).is_ok() };
         if let Some(value) = field.strip_prefix(b"SUBSYSTEM=") {
@@ -155,6 +165,8 @@ pub fn parse(bytes: &[u8]) -> Option<Uevent<'_>> {
             event.slot = std::str::from_utf8(value).ok();
         } else if let Some(value) = field.strip_prefix(b"DRIVER=").filter(|v| text(v)) {
             event.driver = std::str::from_utf8(value).ok();
+        } else if let Some(value) = field.strip_prefix(b"ERROR_EVENT=").filter(|v| text(v)) {
+            event.error = std::str::from_utf8(value).ok();
         }
     }
     (!event.subsystem.is_empty() && path.starts_with('/')).then_some(event)
@@ -169,7 +181,18 @@ impl Uevent<'_> {
                 let name = self.path.strip_prefix("/module/")?;
                 Some(name.parse().map_or(Wake::Overrun, Wake::Module))
             }
-            "pci" => Some(Wake::Pci(self.slot.and_then(|slot| slot.parse().ok()))),
+            "pci" => {
+                let address = self.slot.and_then(|slot| slot.parse().ok());
+                let failed = match (self.action, self.error) {
+                    ("change", Some("FAILED_RECOVERY")) => Some(true),
+                    ("change", Some("SUCCESSFUL_RECOVERY")) | ("bind", _) => Some(false),
+                    _ => None,
+                };
+                Some(match address.zip(failed) {
+                    Some((address, failed)) => Wake::Recovery { address, failed },
+                    None => Wake::Pci(address),
+                })
+            }
             // Nodes that come and go; an IOMMU that appears.
             "vfio" | "vfio-dev" | "iommu" => Some(Wake::Pci(None)),
             _ => None,
@@ -196,7 +219,11 @@ mod tests {
         let pci = |address: &str| Some(Wake::Pci(address.parse().ok()));
         for (bytes, expected) in [
             (UNBIND, pci("0000:00:03.0")),
-            (BIND, pci("0000:00:03.0")),
+            (BIND, Some(Wake::Recovery { address: "0000:00:03.0".parse().unwrap(), failed: false })),
+            (
+                b"change@/devices/pci0000:00/0000:00:03.0\0SUBSYSTEM=pci\0PCI_SLOT_NAME=0000:00:03.0\0",
+                pci("0000:00:03.0"),
+            ),
             (REMOVED, Some(Wake::Module("vfio_pci".parse().unwrap()))),
             (b"add@/devices/virtual/vfio/3\0SUBSYSTEM=vfio\0", Some(Wake::Pci(None))),
             (b"add@/devices/pci0000:00/0000:00:03.0/net/eth0\0SUBSYSTEM=net\0INTERFACE=eth0\0", None),
@@ -208,6 +235,23 @@ mod tests {
         }
         assert_eq!(parse(BIND).unwrap().driver, Some("vfio-pci"));
         assert_eq!(parse(UNBIND).unwrap().driver, None);
+    }
+
+    /// Debian's 7.3.4, errors injected into a device of QEMU's.
+    #[test]
+    fn an_event_after_an_error_says_whether_the_kernel_could_bring_the_device_back() {
+        let address = "0000:01:00.0".parse().unwrap();
+        for (error, online, expected) in [
+            ("BEGIN_RECOVERY", 0, Wake::Pci(Some(address))),
+            ("SUCCESSFUL_RECOVERY", 1, Wake::Recovery { address, failed: false }),
+            ("FAILED_RECOVERY", 0, Wake::Recovery { address, failed: true }),
+        ] {
+            let text = format!(
+                "change@/devices/pci0000:00/0000:00:05.0/0000:01:00.0\0ACTION=change\0SUBSYSTEM=pci\0\
+                 DRIVER=vfio-pci\0PCI_SLOT_NAME=0000:01:00.0\0ERROR_EVENT={error}\0DEVICE_ONLINE={online}\0SEQNUM=2211\0"
+            );
+            assert_eq!(parse(text.as_bytes()).unwrap().wake(), Some(expected), "{error}");
+        }
     }
 
     #[test]

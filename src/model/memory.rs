@@ -63,6 +63,8 @@ pub struct Memory {
     pub falls: BTreeMap<Address, Fall>,
     /// What the last check has found.
     pub concerns: Concerns,
+    /// Functions that the kernel could not bring back after a fatal error.
+    pub unrecovered: BTreeMap<Address, Unrecovered>,
     /// Unloads that were witnessed and belong to no loss yet.
     #[serde(skip)]
     pub witnessed: BTreeMap<Module, Unload>,
@@ -131,6 +133,15 @@ pub struct Adopted {
     /// now, a person wants it otherwise than it was found.
     #[serde(default)]
     pub wanted: Option<Wanted>,
+}
+
+/// A function that the kernel could not bring back after a fatal error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unrecovered {
+    /// The device object.
+    pub object: u64,
+    /// The driver that it was on.
+    pub driver: Option<Driver>,
 }
 
 /// What is repaired and lost as one.

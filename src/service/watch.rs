@@ -286,7 +286,12 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         self.halfway = None;
         match sign {
             // Those that came before they were switched off.
-            Sign::Event(_) if !self.settings.watch.uevents => {}
+            Sign::Event(_) | Sign::Recovery { .. } if !self.settings.watch.uevents => {}
+            Sign::Recovery { address, failed } => {
+                self.keeper.note_recovery(self.last.as_ref(), address, failed);
+                self.pins.insert(address);
+                self.pulse.disturb(now);
+            }
             Sign::Event(about) => {
                 match about {
                     Some(address) => drop(self.pins.insert(address)),

@@ -8,6 +8,7 @@ mod holds;
 mod looking;
 mod modules;
 mod pace;
+mod recovery;
 mod releases;
 mod repair;
 mod rest;

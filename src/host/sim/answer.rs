@@ -62,6 +62,8 @@ pub enum Uevent {
     Bind(Address, Driver),
     /// `unbind@` of a function: only once the unbind is over.
     Unbind(Address),
+    /// `change@` of a function with `ERROR_EVENT=FAILED_RECOVERY` (true) or `SUCCESSFUL_RECOVERY`.
+    Recovery(Address, bool),
 }
 
 impl fmt::Display for Uevent {
@@ -73,6 +75,7 @@ impl fmt::Display for Uevent {
             Uevent::Remove(address) => write!(f, "remove {address}"),
             Uevent::Bind(address, driver) => write!(f, "bind {address} {driver}"),
             Uevent::Unbind(address) => write!(f, "unbind {address}"),
+            Uevent::Recovery(address, failed) => write!(f, "recovery of {address} failed: {failed}"),
         }
     }
 }

@@ -12,6 +12,13 @@ use super::kernel::{Device, Iommu, Kernel};
 use super::spec::{Spec, Sriov};
 
 impl Kernel {
+    /// A fatal PCI Express error, and how the kernel's recovery ends. Binding and node stay (7.3).
+    pub fn fatal_error(&mut self, address: Address, recovered: bool) {
+        if self.devices.contains_key(&address) {
+            self.uevents.push(Uevent::Recovery(address, !recovered));
+        }
+    }
+
     /// Writes 1 to a function's `remove`: it and all below it go. Holds the machine-wide lock
     /// while it sleeps on a holder.
     pub fn remove(&mut self, address: Address) -> Answer {

@@ -20,6 +20,7 @@ impl Keeper {
     pub fn learn<'a>(&mut self, snapshot: &'a Snapshot, noticed: Time) -> Pass<'a> {
         let found = resolve(&self.desired, snapshot);
         self.learn_first_sights(snapshot, &found);
+        self.learn_recoveries(snapshot);
         let pass = self.lay(snapshot, found);
         self.learn_open(&pass);
         let lost = self.learn_modules(&pass, noticed);

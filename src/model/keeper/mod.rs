@@ -4,6 +4,7 @@
 //! * [`learn`]: what is remembered of it: losses, what was found at first sight; [`acts`]: of acts
 //! * [`blame`]: who did it
 //! * [`decide`]: the plan for devices, and [`modules`] for modules
+//! * [`recovery`]: what is remembered of fatal errors
 //! * [`requests`]: what persons ask for; [`release`]: the plan for what is given back
 //! * [`standing`]: how things stand after it, and [`portrait`]: the public picture
 
@@ -14,6 +15,7 @@ mod learn;
 mod modules;
 mod pass;
 mod portrait;
+mod recovery;
 mod release;
 mod requests;
 mod standing;

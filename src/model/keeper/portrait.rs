@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Keeper, Pass};
 use crate::model::cause::Unload;
+use crate::model::concern::Concern;
 use crate::model::guard::blockers;
 use crate::model::pci::{Address, Driver, Ids, Module};
 use crate::model::picture::{
@@ -135,8 +136,13 @@ impl Keeper {
             repairs: record.map_or(0, |record| record.repairs),
             last_drift_usec: usec(fall.map(|fall| fall.at), frame.clock),
             last_cause: fall.map(ToString::to_string).unwrap_or_default(),
-            findings: declared.map(|_| self.memory.concerns.about(address, card.object).to_vec()).unwrap_or_default(),
+            findings: declared.map(|_| self.findings(pass, address, card.object)).unwrap_or_default(),
         })
+    }
+
+    fn findings(&self, pass: &Pass<'_>, address: Address, object: u64) -> Vec<Concern> {
+        let checked = self.memory.concerns.about(address, object).iter().cloned();
+        self.unrecovered(pass, address).into_iter().chain(checked).collect()
     }
 
     fn users(&self, address: Address) -> Vec<UserView> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::wanted_name;
+use super::recovery::REMEDY;
 use super::{Keeper, Pass};
 use crate::model::cause::Unload;
 use crate::model::desired::VfRange;
@@ -227,6 +228,10 @@ impl Keeper {
             return say_guarded(State::Held, Some(*guard), format!("{guard}: {reason}"));
         }
         let Some(drift) = pass.drifts.get(&address) else {
+            // Also while it is open: whoever has it, has a device that does not work.
+            if let Some(concern) = self.unrecovered(pass, address) {
+                return Standing { remedy: REMEDY.to_owned(), ..say(State::Blocked, concern.to_string()) };
+            }
             return match self.memory.open.get(&address).and_then(|holders| holders.first()) {
                 Some(holder) => say(State::Assigned, holder.to_string()),
                 // Bound as declared, and nobody will ever open it; or not as things are.

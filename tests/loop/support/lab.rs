@@ -19,7 +19,7 @@ use vfiod::host::sim::modprobe::Flags;
 use vfiod::host::sim::{Answer, Kernel, Version};
 use vfiod::model::event::{Event, Kind};
 use vfiod::model::pci::{Address, Driver, Module};
-use vfiod::model::picture::Picture;
+use vfiod::model::picture::{DeviceView, Picture};
 use vfiod::model::plan::Step;
 use vfiod::service::leases::Leases;
 use vfiod::service::watch::{Request, Watch};
@@ -193,6 +193,11 @@ impl Lab {
     /// The picture that is shown now.
     pub fn picture(&self) -> Arc<Picture> {
         Arc::clone(self.screen.pictures.borrow().last().expect("a picture"))
+    }
+
+    /// How a device is shown in it.
+    pub fn view(&self, address: &str) -> DeviceView {
+        self.picture().devices[&addr(address)].clone()
     }
 
     pub async fn ms(&self, ms: u64) {

@@ -106,7 +106,7 @@ impl Machine {
         self.witnessed.borrow_mut().records.extend(kernel.take_traced().into_iter().map(|traced| traced.record(now)));
         drop(kernel);
         if self.uevents.get() {
-            self.events.borrow_mut().extend(events.iter().map(|event| Sign::Event(about(event))));
+            self.events.borrow_mut().extend(events.iter().map(sign));
         }
         self.stirred.notify_waiters();
         self.sign.notify_one();
@@ -156,8 +156,17 @@ impl Machine {
     }
 }
 
+fn sign(event: &Uevent) -> Sign {
+    match event {
+        Uevent::Recovery(address, failed) => Sign::Recovery { address: *address, failed: *failed },
+        Uevent::Bind(address, _) => Sign::Recovery { address: *address, failed: false },
+        _ => Sign::Event(about(event)),
+    }
+}
+
 fn about(event: &Uevent) -> Option<Address> {
     match event {
+        Uevent::Recovery(address, _) => Some(*address),
         Uevent::ModuleAdd(_) | Uevent::ModuleRemove(_) => None,
         Uevent::Add(address) | Uevent::Remove(address) | Uevent::Bind(address, _) | Uevent::Unbind(address) => {
             Some(*address)
