@@ -3,11 +3,12 @@
 //! An incident is a loss with all that hangs on it. Failures wait longer each time; incidents that
 //! come too often open the breaker, which then allows one probe at a time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::pci::Address;
 use super::policy::{Backoff, Breaker};
 use super::time::Time;
 
@@ -25,6 +26,9 @@ pub struct Pace {
     pub failures: u32,
     /// What the last failure was.
     pub failure: String,
+    /// How its devices were when that was seen, in words; none where nobody noted it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<BTreeMap<Address, String>>,
     /// Not before this, after a failure.
     pub not_before: Option<Time>,
     /// When the latest incidents began, oldest first.
@@ -108,6 +112,19 @@ impl Pace {
         }
     }
 
+    /// Notes how things stood after an attempt that failed, where the last one did.
+    pub fn note_seen(&mut self, seen: impl FnOnce() -> BTreeMap<Address, String>) {
+        if self.seen.is_none() && self.failures > 0 {
+            self.seen = Some(seen());
+        }
+    }
+
+    /// Whether what failed last was tried on what is seen now. Of what nobody noted it is taken to be.
+    #[must_use]
+    pub fn is_about(&self, address: Address, seen: &str) -> bool {
+        self.seen.as_ref().and_then(|all| all.get(&address)).is_none_or(|then| then == seen)
+    }
+
     /// Notes what the snapshot after an attempt says.
     pub fn judge(&mut self, good: bool, now: Time, backoff: &Backoff, breaker: &Breaker) {
         if good {
@@ -116,6 +133,7 @@ impl Pace {
             self.stale = 0;
             self.failures = 0;
             self.failure.clear();
+            self.seen = None;
             self.not_before = None;
             if let Some(open) = &mut self.open {
                 let well = *open.well.get_or_insert(now);
@@ -127,6 +145,7 @@ impl Pace {
         } else if let Some(why) = self.tried.take() {
             self.failures = self.failures.saturating_add(1);
             self.failure = why;
+            self.seen = None;
             self.not_before = Some(now + delay(self.failures, backoff));
             if let Some(open) = &mut self.open
                 && open.probed

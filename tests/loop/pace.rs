@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use vfiod::host::sim::faults::Fault;
+use vfiod::host::sim::kernel::Writer;
 use vfiod::host::sim::machine::lab;
 use vfiod::host::sim::{Process, Version};
 use vfiod::model::event::{Event, Kind, Level};
+use vfiod::model::state::State;
 use vfiod::model::time::Time;
 
 use crate::support::lab::{NIC, OTHER};
@@ -277,6 +279,33 @@ async fn one_unload_is_one_incident_whatever_hangs_on_it() {
             lab.secs(5).await;
             assert_eq!(lab.of(Kind::Fighting).len(), 1, "{version:?}");
         }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_repair_is_not_the_reason_any_more_once_the_device_was_moved() {
+    run(async {
+        let mut kernel = lab(Version::V6_12);
+        kernel.install("pci_stub", &[], &[], &["pci-stub"]);
+        kernel.modprobe(&module("pci_stub"), Default::default());
+        kernel.break_it(Fault::ProbeFails(addr(NIC), 5));
+        let mut lab = Lab::on(kernel, &by("nic", NIC));
+        lab.start();
+        lab.secs(200).await;
+        let before = lab.view(NIC);
+        assert_eq!(before.state, State::Failing);
+        assert!(before.reason.contains("bind"), "{}", before.reason);
+        lab.machine.with(|kernel| {
+            kernel.mend(&Fault::ProbeFails(addr(NIC), 5));
+            kernel.write_override(addr(NIC), "pci-stub".parse().ok());
+            kernel.drivers_probe(addr(NIC))
+        });
+        lab.secs(1).await;
+        let after = lab.view(NIC);
+        assert_eq!((lab.driver(NIC).as_deref(), after.state), (Some("pci-stub"), State::Failing));
+        assert_eq!(after.reason, "it is on pci-stub; the last repair, before that, did not help");
+        assert!(lab.machine.ask(|kernel| kernel.writes(Writer::Plan, addr(NIC))) > 0);
     })
     .await;
 }

@@ -204,6 +204,7 @@ impl Keeper {
             let known = self.memory.kept.contains(&name);
             let pace = self.memory.pace.entry(Unit::Entry(name)).or_default();
             pace.judge(false, now, &self.policy.backoff, &self.policy.breaker);
+            pace.note_seen(|| drifts().map(|(address, drift)| (address, drift.to_string())).collect());
             if fell || !known {
                 pace.lost.get_or_insert(noticed);
             } else {

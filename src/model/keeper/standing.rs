@@ -247,7 +247,13 @@ impl Keeper {
         let module_pace = self.memory.pace.get(&module).filter(|_| pass.lacks_module(wanted));
         let failing = [pace, module_pace].into_iter().flatten().find(|pace| pace.failures > 0);
         if let Some(pace) = failing {
-            return Standing { not_before: pace.not_before, ..say(State::Failing, pace.failure.clone()) };
+            let seen = drift.to_string();
+            let reason = match pace.is_about(address, &seen) {
+                true => pace.failure.clone(),
+                // Somebody has moved it since.
+                false => format!("{seen}; the last repair, before that, did not help"),
+            };
+            return Standing { not_before: pace.not_before, ..say(State::Failing, reason) };
         }
         if acting.is_some() {
             return say(State::Repairing, drift.to_string());
