@@ -442,3 +442,84 @@ fn a_release_that_is_a_path_is_no_tree() {
     let snapshot = observe(&tree, vec![by_address(NIC.address)]);
     assert_eq!(snapshot.modules[&module("vfio_pci")].state, ModuleState::Unreadable);
 }
+
+/// A kernel that has a variant for the NIC, whose driver is called otherwise than its module.
+fn with_variant(tree: &Tree) {
+    tree.module_file("modules.alias", "alias vfio_pci:v00008086d000010D3sv*sd*bc*sc*i* lab_vfio_pci\n");
+    let dep = "kernel/drivers/vfio/pci/lab-vfio-pci.ko: kernel/drivers/vfio/pci/vfio-pci-core.ko\n";
+    tree.module_file("modules.dep", &format!("{MODULES_DEP}{dep}"));
+}
+
+#[test]
+fn what_a_variants_driver_is_called_is_known_once_its_module_is_loaded() {
+    let tree = Tree::new();
+    with_variant(&tree);
+    tree.add_device(NIC);
+    for wanted in [Wanted::Auto, Wanted::Named("lab_vfio_pci".parse().unwrap())] {
+        let mut declared = by_address(NIC.address);
+        declared.driver = wanted;
+        let chosen = |snapshot: &Snapshot| {
+            let nic = function(snapshot, NIC.address);
+            snapshot.known().choice(&declared.driver, &nic.card.modalias, &nic.driver, nic.registered)
+        };
+        let before = observe(&tree, vec![declared.clone()]);
+        assert!(!chosen(&before).known);
+        assert_eq!(before.modules[&module("lab_vfio_pci")].state, ModuleState::Absent);
+        tree.add_module_line("lab_vfio_pci 16384 0 - Live 0x0");
+        tree.set("sys/module/lab_vfio_pci/drivers/pci:for-guests/uevent", "");
+        let after = observe(&tree, vec![declared.clone()]);
+        assert_eq!((chosen(&after).driver.as_str(), chosen(&after).known), ("for-guests", true));
+        tree.unload("lab_vfio_pci");
+        tree.remove("sys/module/lab_vfio_pci/drivers/pci:for-guests/uevent");
+        std::fs::remove_dir_all(tree.path().join("sys/module/lab_vfio_pci")).unwrap();
+    }
+}
+
+#[test]
+fn a_device_on_a_variant_of_any_name_is_on_vfio_and_its_module_is_kept() {
+    let tree = Tree::new();
+    with_variant(&tree);
+    tree.add_driver("for-guests");
+    std::os::unix::fs::symlink(
+        "../../../../module/lab_vfio_pci",
+        tree.path().join("sys/bus/pci/drivers/for-guests/module"),
+    )
+    .unwrap();
+    tree.add_module_line("lab_vfio_pci 16384 0 - Live 0x0");
+    tree.add_device(Device { driver: Some("for-guests"), ..NIC });
+    // Nobody declares it: it is found by its driver.
+    let snapshot = observe(&tree, vec![]);
+    let nic = function(&snapshot, NIC.address);
+    assert!(snapshot.on_vfio(nic) && !nic.registered);
+    let mut declared = by_address(NIC.address);
+    declared.driver = Wanted::Any;
+    let snapshot = observe(&tree, vec![declared]);
+    assert_eq!(snapshot.modules[&module("lab_vfio_pci")].refcount, Some(0));
+}
+
+#[test]
+fn what_a_vendors_driver_has_registered_with_vfio_is_found_and_is_on_vfio() {
+    let tree = Tree::new();
+    tree.add_driver("nvidia");
+    tree.add_device(Device { driver: Some("nvidia"), ..NIC });
+    assert!(observe(&tree, vec![]).functions.is_empty());
+    let snapshot = observe(&tree, vec![by_address(NIC.address)]);
+    assert!(!snapshot.on_vfio(function(&snapshot, NIC.address)));
+    tree.set_attribute(NIC.address, "vfio-dev/vfio3/dev", "511:3\n");
+    let class = tree.path().join("sys/class/vfio-dev");
+    std::fs::create_dir_all(&class).unwrap();
+    let devices = "../../devices/pci0000:00";
+    std::os::unix::fs::symlink(format!("{devices}/{}/vfio-dev/vfio3", NIC.address), class.join("vfio3")).unwrap();
+    // A mediated device's is below a directory of its own.
+    let mediated = "0000:00:02.0/c0b26072-dd1b-4340-84fe-bf338c510818/vfio-dev/vfio4";
+    std::os::unix::fs::symlink(format!("{devices}/{mediated}"), class.join("vfio4")).unwrap();
+    for entries in [vec![], vec![by_address(NIC.address)]] {
+        let snapshot = observe(&tree, entries);
+        assert_eq!(addresses(&snapshot), [NIC.address]);
+        let nic = function(&snapshot, NIC.address);
+        assert!(snapshot.on_vfio(nic) && nic.registered && !snapshot.is_vfio(nic.driver.is().unwrap()));
+        assert!(!snapshot.modules.contains_key(&module("nvidia")));
+    }
+    // Of itself it makes none of vfio-pci's modules needed.
+    assert!(observe(&tree, vec![]).modules.is_empty());
+}

@@ -22,7 +22,7 @@ use vfiod::host::witness::line;
 use vfiod::host::{card, install_rule, module_tree as tree, serial, uevents};
 use vfiod::model::pci::{Address, BridgePath, Driver, Ids, Module, Slot};
 use vfiod::model::preflight::firmware::Table;
-use vfiod::model::variant;
+use vfiod::model::variant::{Choice, Drivers, Known};
 
 /// One target: what it takes is whatever bytes there are.
 pub type Target = fn(&[u8]);
@@ -86,9 +86,10 @@ pub fn module_tree(bytes: &[u8]) {
         variants.extend(tree::variant(line));
     }
     let modalias = text.lines().next_back().unwrap_or_default();
-    let best = variant::best(modalias, None, &variants);
-    let offered = variants.iter().any(|variant| variant.module == best.module());
-    assert!(offered || best == Driver::vfio_pci(), "{best} is nobody's");
+    let drivers = Drivers::default();
+    let best = Known { variants: &variants, drivers: &drivers }.best(modalias, None);
+    let offered = variants.iter().any(|variant| variant.module == best.module);
+    assert!(offered || best == Choice::vfio_pci(), "{} is nobody's", best.module);
 }
 
 /// A kernel's uevent, as it comes over the socket.

@@ -67,6 +67,7 @@ fn device(file: &mut File<'_>, entry: &Entry) {
     file.line(
         "driver",
         &quoted(match driver {
+            Wanted::Any => "any",
             Wanted::Auto => "auto",
             Wanted::Named(driver) => driver.as_str(),
         }),

@@ -7,7 +7,7 @@ use super::field::Given;
 use super::fragment::DevicePart;
 use super::value::At;
 use crate::model::desired::{Entry, Identity, Select, VfRange, Wanted};
-use crate::model::pci::{Address, BridgePath, Driver, Slot};
+use crate::model::pci::{Address, BridgePath, Slot};
 
 /// Whether an entry may have this name.
 ///
@@ -34,7 +34,7 @@ pub fn entries(parts: BTreeMap<String, DevicePart>, problems: &mut Vec<Problem>)
         select: select(&name, &part, problems),
         name,
         identity: Identity { id: part.id.value(), subsystem: part.subsystem.value(), serial: part.serial.value() },
-        driver: part.driver.value().unwrap_or_else(|| Wanted::Named(Driver::vfio_pci())),
+        driver: part.driver.value().unwrap_or(Wanted::Any),
         whole_group: part.group.value().unwrap_or(false),
         allow: part.allow.value().unwrap_or_default(),
     };

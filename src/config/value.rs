@@ -167,13 +167,13 @@ pub fn serial(raw: &Raw<'_>) -> Read<String> {
 /// `driver`.
 pub fn driver(raw: &Raw<'_>) -> Read<Wanted> {
     match raw.get_ref().as_str() {
+        Some("any") => Ok(Wanted::Any),
         Some("auto") => Ok(Wanted::Auto),
-        // Of all VFIO drivers only this one is called otherwise than its module; a device would be
-        // taken from its driver for one that does not exist.
+        // On every kernel. What other drivers are called only the kernel tells, see `model::variant`.
         Some("vfio_pci") => wrong(raw, "\"vfio-pci\": the driver is called vfio-pci, vfio_pci is its module"),
         text => match text.map(str::parse::<Driver>) {
             Some(Ok(driver)) if driver.is_plain() => Ok(Wanted::Named(driver)),
-            _ => wrong(raw, "\"auto\", or a driver's name such as \"vfio-pci\" (letters, digits, `_`, `-`)"),
+            _ => wrong(raw, "\"any\", \"auto\", or a driver's name such as \"vfio-pci\" (letters, digits, `_`, `-`)"),
         },
     }
 }

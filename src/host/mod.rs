@@ -8,6 +8,7 @@
 //!   [`regions`] (what stays while a group does)
 //! * [`proc_modules`], [`module_tree`], [`modprobe_d`], [`install_rule`], [`kernel_policy`]: evidence
 //!   about modules; [`module_facts`] judges it, [`module_watch`] keeps it, [`stamp`] dates it
+//! * [`drivers`]: what drivers are called, and of which modules they are
 //! * [`machine`]: what holds for all devices
 //! * [`elsewhere`]: what other programs' files give to VFIO
 //! * [`seen`]: what one pass has looked at more closely
@@ -30,6 +31,7 @@ pub mod budget;
 pub mod card;
 pub mod children;
 pub mod dir;
+pub mod drivers;
 pub mod elsewhere;
 pub mod install_rule;
 pub mod intent;

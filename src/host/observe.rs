@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::drivers;
 use super::look::ask::Looked;
 use super::machine::Machine;
 use super::module_facts::{Asked, VFIO};
@@ -16,9 +17,10 @@ use super::proc_modules::ProcModules;
 use super::root::{Root, is_absent};
 use crate::model::desired::{Desired, Keep, Select, Wanted};
 use crate::model::pci::{Address, BridgePath, Driver, Module};
+use crate::model::resolve::wanted_driver;
 use crate::model::snapshot::{Fact, Function, Snapshot, Variant};
 use crate::model::time::Time;
-use crate::model::variant;
+use crate::model::variant::{Drivers, Known};
 
 /// Takes snapshots of one root; remembers what does not change between them.
 #[derive(Debug)]
@@ -87,21 +89,30 @@ impl Observer {
         // although its module was not is built in.
         let loaded = ProcModules::read(&self.root).map_err(|e| format!("read /proc/modules: {e}"));
         let tree = self.modules.tree(&self.root, &loaded);
-        let variants = tree.variants(loaded.as_ref().ok());
+        let variants = drivers::variants(&self.root, tree, loaded.as_ref().ok());
         let offered = |module: &&Module| {
             tree.builtin.contains(*module) || loaded.as_ref().is_ok_and(|loaded| !loaded.get(module).is_absent())
         };
-        let mut drivers = vec!["vfio-pci".to_owned()];
-        for module in modules_of(&variants).into_iter().filter(offered) {
-            // A driver's directory is called as its module, with `-` or `_`.
-            drivers.extend([module.as_str().to_owned(), module.as_str().replace('_', "-")]);
+        let mut drivers = Drivers::default();
+        for module in modules_of(&variants).into_iter().filter(offered).filter(|module| module.as_str() != "vfio_pci") {
+            drivers::add_module(&self.root, module, &mut drivers);
         }
-        let found = self.devices(desired, &drivers, besides);
-        let on_vfio = |function: &Function| {
-            function.driver.is().is_some_and(|driver| drivers.iter().any(|name| name == driver.as_str()))
-        };
+        let mut vfio: BTreeSet<Driver> = drivers.0.keys().cloned().collect();
+        vfio.insert(Driver::vfio_pci());
+        for entry in &desired.entries {
+            if let Wanted::Named(driver) = &entry.driver {
+                drivers::add_named(&self.root, driver, &mut drivers);
+            }
+        }
+        let found = self.devices(desired, &vfio, besides);
+        let bound: BTreeSet<&Driver> = found.functions.values().filter_map(|function| function.driver.is()).collect();
+        for driver in bound.into_iter().filter(|driver| !matches!(driver.as_str(), "pcieport" | "vfio-pci")) {
+            drivers::add_at_work(&self.root, driver, &mut drivers);
+        }
+        let known = Known { variants: &variants, drivers: &drivers };
+        let on_vfio = |function: &Function| function.driver.is().is_some_and(|driver| known.is_vfio(driver));
         let used = needs_vfio || found.functions.values().any(on_vfio);
-        let required = required(desired, used, &variants, &found);
+        let required = required(desired, used, known, &found);
         let modules = self.modules.facts(&self.root, &loaded, required, policy.ignore_blacklist);
         let platform = self.platform.facts(&self.root, &found.functions);
         let Found { functions, unclear_paths, groups, above, most_vfs } = found;
@@ -109,6 +120,7 @@ impl Observer {
             taken: now,
             modules,
             variants,
+            drivers,
             functions,
             unclear_paths,
             groups,
@@ -120,10 +132,11 @@ impl Observer {
         }
     }
 
-    fn devices(&mut self, desired: &Desired, drivers: &[String], besides: &BTreeSet<Address>) -> Found {
+    fn devices(&mut self, desired: &Desired, vfio: &BTreeSet<Driver>, besides: &BTreeSet<Address>) -> Found {
         match Pass::begin(&self.root, &mut self.memory) {
             Ok(mut pass) => {
-                drivers.iter().for_each(|driver| pass.add_bound(driver));
+                vfio.iter().for_each(|driver| pass.add_bound(driver.as_str()));
+                pass.add_registered();
                 desired.entries.iter().for_each(|entry| pass.add_entry(entry));
                 besides.iter().for_each(|address| pass.add(*address));
                 pass.finish()
@@ -147,23 +160,23 @@ impl Observer {
 }
 
 /// The modules that must serve, before what they need is added.
-fn required(desired: &Desired, used: bool, variants: &[Variant], found: &Found) -> BTreeMap<Module, Asked> {
+fn required(desired: &Desired, used: bool, known: Known<'_>, found: &Found) -> BTreeMap<Module, Asked> {
     match &desired.modules {
         Keep::List(modules) => modules.iter().map(|module| (module.clone(), Asked::Listed)).collect(),
         Keep::Auto if desired.entries.is_empty() && !used => BTreeMap::new(),
         Keep::Auto => {
             let mut required: BTreeMap<Module, Asked> =
                 VFIO.iter().filter_map(|name| Some((name.parse().ok()?, Asked::Auto))).collect();
-            required.extend(drivers_modules(desired, variants, found).into_iter().map(|module| (module, Asked::Auto)));
+            required.extend(drivers_modules(desired, known, found).into_iter().map(|module| (module, Asked::Auto)));
             required
         }
     }
 }
 
 /// The modules of the drivers that entries want.
-fn drivers_modules(desired: &Desired, variants: &[Variant], found: &Found) -> BTreeSet<Module> {
+fn drivers_modules(desired: &Desired, known: Known<'_>, found: &Found) -> BTreeSet<Module> {
     let mut modules = BTreeSet::new();
-    let paths: BTreeMap<&BridgePath, &Function> = match variants.is_empty() {
+    let paths: BTreeMap<&BridgePath, &Function> = match known.variants.is_empty() {
         true => BTreeMap::new(),
         false => found.functions.values().map(|function| (&function.card.path, function)).collect(),
     };
@@ -171,12 +184,12 @@ fn drivers_modules(desired: &Desired, variants: &[Variant], found: &Found) -> BT
         match &entry.driver {
             // vfio-pci's is there already; a name that is no plain one is not asked for.
             Wanted::Named(driver) if driver.is_plain() && driver.as_str() != "vfio-pci" => {
-                modules.insert(driver.module());
+                modules.insert(known.choice(&entry.driver, "", &Fact::Absent, false).module);
             }
             Wanted::Named(_) => {}
-            Wanted::Auto if variants.is_empty() => {}
+            Wanted::Auto | Wanted::Any if known.variants.is_empty() => {}
             // By the functions that are there; what is absent needs no driver yet.
-            Wanted::Auto => {
+            Wanted::Auto | Wanted::Any => {
                 let mut functions = meant(&entry.select, &found.functions);
                 functions.extend(entry.select.path.as_ref().and_then(|path| paths.get(path).copied()));
                 if entry.whole_group {
@@ -185,9 +198,9 @@ fn drivers_modules(desired: &Desired, variants: &[Variant], found: &Found) -> BT
                     functions
                         .extend(members.filter_map(|member| found.functions.get(member)).filter(|f| !f.card.bridge));
                 }
-                for function in functions {
-                    modules.insert(variant::best(&function.card.modalias, function.driver.is(), variants).module());
-                }
+                let chosen = functions.into_iter().map(|function| wanted_driver(entry, function, known));
+                // A vendor's own driver is not VFIO's to keep.
+                modules.extend(chosen.map(|choice| choice.module).filter(|module| known.is_vfios(module)));
             }
         }
     }

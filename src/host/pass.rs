@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::bridges;
@@ -100,6 +101,9 @@ pub struct Pass<'a> {
     groups_dir: io::Result<Dir<'a>>,
     nodes_dir: io::Result<Dir<'a>>,
     queue: Vec<Address>,
+    /// VFIO's drivers, and how many functions are on them.
+    vfio: Vec<String>,
+    bound: usize,
     ranges: BTreeMap<Address, Vec<VfRange>>,
     unclear_paths: BTreeMap<BridgePath, String>,
     functions: Vec<(Address, Function)>,
@@ -142,6 +146,8 @@ impl<'a> Pass<'a> {
             groups_dir: Dir::open(root, "/sys/kernel/iommu_groups"),
             nodes_dir: Dir::open(root, "/dev/vfio"),
             queue: Vec::with_capacity(memory.known.len()),
+            vfio: Vec::new(),
+            bound: 0,
             ranges: BTreeMap::new(),
             unclear_paths: BTreeMap::new(),
             functions: Vec::with_capacity(memory.known.len()),
@@ -177,11 +183,35 @@ impl<'a> Pass<'a> {
         self.queue.push(address);
     }
 
-    /// Adds what is bound to a driver.
+    /// Adds what is bound to a driver of VFIO's.
     pub fn add_bound(&mut self, driver: &str) {
+        self.vfio.push(driver.to_owned());
         let Ok(drivers) = Dir::open(self.root, "/sys/bus/pci/drivers") else { return };
+        let before = self.queue.len();
         // A driver's directory that cannot be listed only hides functions nobody declared.
         let _ = drivers.each(driver, MANY, |name| self.queue.extend(name.parse::<Address>()));
+        self.bound += self.queue.len() - before;
+    }
+
+    /// Adds what is registered with VFIO by other drivers than those that were added.
+    pub fn add_registered(&mut self) {
+        let Ok(class) = Dir::open(self.root, "/sys/class/vfio-dev") else { return };
+        let mut names = Vec::new();
+        // What cannot be listed only hides functions nobody declared.
+        let _ = class.each(".", MANY, |name| names.push(name.to_owned()));
+        // Each function on VFIO's drivers has one. Where there are no others, no link need be read.
+        if names.len() == self.bound {
+            return;
+        }
+        for name in names {
+            // `…/0000:26:00.4/vfio-dev/vfio3`; that of a mediated device is below its own directory.
+            let above = class.follow(&name, |target| {
+                let mut steps = Path::new(target).components().rev().skip(1);
+                let below = steps.next().is_some_and(|step| step.as_os_str() == "vfio-dev");
+                steps.next().filter(|_| below)?.as_os_str().to_str()?.parse::<Address>().ok()
+            });
+            self.queue.extend(above.ok().flatten());
+        }
     }
 
     /// Looks at everything added, and at the members of its groups.
@@ -280,10 +310,24 @@ impl<'a> Pass<'a> {
             Some((read, pin)) if *read == object => pin.clone(),
             _ => Fact::not_looked(),
         };
-        let mut function =
-            Function { card: Arc::clone(&known.card), driver, group, vfs: BTreeMap::new(), pin, look: None };
         if let Some(above) = known.above {
             self.above.insert(address, above);
+        }
+        let card = Arc::clone(&known.card);
+        let vfs = BTreeMap::new();
+        let mut function = Function { card, driver, registered: false, group, vfs, pin, look: None };
+        let others =
+            |driver: &&Driver| driver.as_str() != "pcieport" && !self.vfio.iter().any(|v| v == driver.as_str());
+        if function.driver.is().is_some_and(|driver| others(&driver)) {
+            path.push_str("/vfio-dev");
+            let found = self.devices.inode(path);
+            match found {
+                Ok(_) => function.registered = true,
+                Err(e) if is_absent(&e) => {}
+                // It may be a guest's.
+                Err(e) => function.driver = Fact::Unreadable(named("stat", &self.devices, path, &e).to_string()),
+            }
+            path.truncate(length);
         }
         if let Some(most) = known.most_vfs {
             self.most_vfs.insert(address, most);
@@ -388,6 +432,7 @@ pub fn unknown(address: Address, why: &str) -> Function {
     Function {
         card: Arc::new(card::unknown(address, 0, why)),
         driver: Fact::Unreadable(why.to_owned()),
+        registered: false,
         group: Fact::Unreadable(why.to_owned()),
         vfs: BTreeMap::new(),
         pin: Fact::not_looked(),

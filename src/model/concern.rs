@@ -243,6 +243,7 @@ mod tests {
 
     fn told_of(state: State, before: &[(Severity, Subject, Code)], now: &[(Severity, Subject, Code)]) -> Vec<String> {
         let device = DeviceStatus {
+            module: None,
             entry: "nic".to_owned(),
             standing: Standing::plain(state),
             driver: None,

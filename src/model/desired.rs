@@ -83,7 +83,11 @@ pub struct Identity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wanted {
-    /// `"auto"`: the best variant driver by libvirt's rule, else vfio-pci.
+    /// Nothing is said: any VFIO driver that it is on already, else vfio-pci. With `managed='yes'` libvirt
+    /// moves a device that has a variant driver onto that while a domain starts (libvirt 12.9).
+    Any,
+    /// `"auto"`: the best variant driver by libvirt's rule, else vfio-pci. One that is on a driver of its
+    /// vendor's that is itself VFIO stays there.
     Auto,
     /// This one.
     Named(Driver),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::memory::Adopted;
 use super::pci::Driver;
 use super::snapshot::{Fact, Function, Snapshot};
+use super::variant::Choice;
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,15 +36,19 @@ impl fmt::Display for Drift {
 /// The difference between what the kernel says and what is wanted; none when there is none, or
 /// when what would tell it cannot be read (then the guards speak).
 #[must_use]
-pub fn between(snapshot: &Snapshot, function: &Function, wanted: &Driver, adopted: Option<&Adopted>) -> Option<Drift> {
+pub fn between(snapshot: &Snapshot, function: &Function, wanted: &Choice, adopted: Option<&Adopted>) -> Option<Drift> {
     let adopted = adopted.filter(|adopted| adopted.object == function.card.object);
     match &function.driver {
         Fact::Unreadable(_) => None,
         Fact::Absent => Some(Drift::Unbound),
         Fact::Is(driver) => {
-            let as_found = adopted.filter(|adopted| adopted.driver == *driver && snapshot.is_vfio(driver));
-            if driver != wanted && as_found.is_none() {
+            let as_found = adopted.filter(|adopted| adopted.driver == *driver && snapshot.on_vfio(function));
+            if !wanted.is(driver, &snapshot.drivers) && as_found.is_none() {
                 return Some(Drift::WrongDriver(driver.clone()));
+            }
+            // A vendor's driver has it by its ids; no override keeps it there.
+            if function.registered && !snapshot.is_vfio(driver) {
+                return None;
             }
             match &function.pin {
                 Fact::Unreadable(_) => None,

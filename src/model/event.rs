@@ -249,7 +249,7 @@ pub fn told(old: Option<&Status>, new: &Status) -> Option<Status> {
 /// Whether a device that was well has lost its driver to a module on its way out.
 fn is_falling(old: &Status, new: &Status, address: Address, device: &DeviceStatus) -> bool {
     let was_well = || old.devices.get(&address).is_some_and(|before| before.standing.state.is_good());
-    let leaving = || new.modules.get(&device.wanted.module()).is_some_and(|module| module.leaving);
+    let leaving = || new.modules.get(&device.wanted_module()).is_some_and(|module| module.leaving);
     device.driver.is_none() && device.standing.lost.is_some() && leaving() && was_well()
 }
 
@@ -267,7 +267,7 @@ fn blocked_anew(was: &Standing, now: &Standing) -> bool {
 }
 
 fn fights_by_module(picture: &Status, device: &DeviceStatus) -> bool {
-    picture.modules.get(&device.wanted.module()).is_some_and(|module| module.fighting)
+    picture.modules.get(&device.wanted_module()).is_some_and(|module| module.fighting)
 }
 
 fn device(kind: Kind, level: Level, about: About, was: Option<&Standing>, status: &DeviceStatus, now: Time) -> Event {

@@ -131,7 +131,8 @@ fn group_shared(ask: Question<'_>, address: Address) -> Option<(Guard, String)> 
             Fact::Is(driver) => {
                 let released = ask.found.released.contains(member);
                 let kept = ask.found.owner.contains_key(member) && !released;
-                let harmless = is_harmless(&other.card, driver, &ask.snapshot.variants, ask.snapshot.platform.kernel);
+                let (on_vfio, kernel) = (ask.snapshot.on_vfio(other), ask.snapshot.platform.kernel);
+                let harmless = is_harmless(&other.card, driver, on_vfio, kernel);
                 // It cannot be taken from its driver, declared or not.
                 if above.get(&address) == Some(member) && !harmless {
                     let reason =
@@ -171,10 +172,11 @@ fn unbound(snapshot: &Snapshot, address: Address, function: &Function) -> Verdic
         Fact::Unreadable(why) => return Held(Guard::Unreadable, why.clone()),
         Fact::Is(()) => {}
     }
-    let by_another = group.members.iter().filter(|member| **member != address).any(|member| {
-        let driver = snapshot.functions.get(member).and_then(|other| other.driver.is());
-        driver.is_some_and(|driver| snapshot.is_vfio(driver))
-    });
+    let by_another = group
+        .members
+        .iter()
+        .filter(|member| **member != address)
+        .any(|member| snapshot.functions.get(member).is_some_and(|other| snapshot.on_vfio(other)));
     if !by_another {
         let reason =
             format!("it has no driver and /dev/vfio/{number} is still there: somebody unbinds it while it is in use");
@@ -256,8 +258,8 @@ pub fn blockers(snapshot: &Snapshot, group: &Group) -> Vec<(Address, Driver)> {
     let blocks = |member: &Address| {
         let function = snapshot.functions.get(member)?;
         let driver = function.driver.is()?;
-        (!is_harmless(&function.card, driver, &snapshot.variants, snapshot.platform.kernel))
-            .then(|| (*member, driver.clone()))
+        let harmless = is_harmless(&function.card, driver, snapshot.on_vfio(function), snapshot.platform.kernel);
+        (!harmless).then(|| (*member, driver.clone()))
     };
     group.members.iter().filter_map(blocks).collect()
 }

@@ -183,6 +183,9 @@ pub struct DeviceView {
     pub description: String,
     /// The driver it is on.
     pub driver: Option<Driver>,
+    /// Whether it is on VFIO: that driver hands it to virtual machines.
+    #[serde(default)]
+    pub on_vfio: bool,
     /// The driver it should be on.
     pub wanted: Option<Driver>,
     /// How it stands.

@@ -9,6 +9,7 @@ use super::desired::{Desired, Entry, Identity, Select, VfRange};
 use super::pci::{Address, Ids};
 use super::snapshot::{Card, Fact, Function, Snapshot};
 use super::state::State;
+use super::variant::{Choice, Known};
 
 /// What the entries mean now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -268,10 +269,6 @@ impl<T: ToString> Fact<T> {
 
 /// The driver that an entry wants for one of its functions.
 #[must_use]
-pub fn wanted_driver(entry: &Entry, function: &Function, snapshot: &Snapshot) -> super::pci::Driver {
-    use super::desired::Wanted;
-    match &entry.driver {
-        Wanted::Named(driver) => driver.clone(),
-        Wanted::Auto => super::variant::best(&function.card.modalias, function.driver.is(), &snapshot.variants),
-    }
+pub fn wanted_driver(entry: &Entry, function: &Function, known: Known<'_>) -> Choice {
+    known.choice(&entry.driver, &function.card.modalias, &function.driver, function.registered)
 }

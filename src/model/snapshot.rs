@@ -9,7 +9,7 @@ use super::module::ModuleFacts;
 use super::pci::{Address, BridgePath, Driver, Ids, Module};
 use super::preflight::survey::Region;
 use super::time::Time;
-use super::variant;
+use super::variant::{Drivers, Known};
 
 /// One thing asked of the kernel: an answer, the answer "there is none", or no answer.
 ///
@@ -73,6 +73,9 @@ pub struct Snapshot {
     /// Variant drivers that this kernel's module tree offers (lines `alias vfio_pci:… module`); where
     /// there is no tree to read, those at work.
     pub variants: Arc<Vec<Variant>>,
+    /// PCI drivers that are there, and their modules.
+    #[serde(default)]
+    pub drivers: Drivers,
     /// The PCI functions of interest: what the selectors may mean, the members of their groups,
     /// what is on a VFIO driver, and what the next load of a VFIO driver would bind.
     pub functions: BTreeMap<Address, Function>,
@@ -135,16 +138,34 @@ impl Snapshot {
         Some((number, self.groups.get(&number)?))
     }
 
-    /// Whether a driver hands devices to user space: vfio-pci, or a variant of it.
+    /// What is known of drivers.
     #[must_use]
-    pub fn is_vfio(&self, driver: &Driver) -> bool {
-        variant::is_vfio(driver, &self.variants)
+    pub fn known(&self) -> Known<'_> {
+        Known { variants: &self.variants, drivers: &self.drivers }
     }
 
-    /// Whether a driver is there to take devices, as far as its module tells.
+    /// Whether a driver does nothing but hand devices to user space: vfio-pci, or a variant of it.
     #[must_use]
-    pub fn serves(&self, driver: &Driver) -> bool {
-        self.modules.get(&driver.module()).is_none_or(|facts| facts.state.serves())
+    pub fn is_vfio(&self, driver: &Driver) -> bool {
+        self.known().is_vfio(driver)
+    }
+
+    /// Whether a function is on VFIO, by a driver of VFIO's or by its vendor's own.
+    #[must_use]
+    pub fn on_vfio(&self, function: &Function) -> bool {
+        self.known().on_vfio(&function.driver, function.registered)
+    }
+
+    /// The module that a driver is of.
+    #[must_use]
+    pub fn module_of(&self, driver: &Driver) -> Module {
+        self.drivers.module_of(driver)
+    }
+
+    /// Whether a module's driver is there to take devices, as far as the module tells.
+    #[must_use]
+    pub fn serves(&self, module: &Module) -> bool {
+        self.modules.get(module).is_none_or(|facts| facts.state.serves())
     }
 }
 
@@ -165,6 +186,10 @@ pub struct Function {
     pub card: Arc<Card>,
     /// The `driver` link. It is gone already while an unbind is still under way.
     pub driver: Fact<Driver>,
+    /// Whether it is registered with VFIO: there is a `vfio-dev` directory below it (from 6.1 on).
+    /// Looked at where its driver is none of VFIO's: a vendor's own may do what those do.
+    #[serde(default)]
+    pub registered: bool,
     /// The `iommu_group` link.
     pub group: Fact<u32>,
     /// For a PF: its VFs (`virtfnN` links) by index.

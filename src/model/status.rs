@@ -58,11 +58,22 @@ pub struct DeviceStatus {
     pub driver: Option<Driver>,
     /// The driver it should be on.
     pub wanted: Driver,
+    /// The module of that, where its name does not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<Module>,
     /// Its group.
     pub group: Option<u32>,
     /// Its last loss in this boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_cause: Option<Fall>,
+}
+
+impl DeviceStatus {
+    /// The module of the driver it should be on.
+    #[must_use]
+    pub fn wanted_module(&self) -> Module {
+        self.module.clone().unwrap_or_else(|| self.wanted.module())
+    }
 }
 
 /// How a required module stands.

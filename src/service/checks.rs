@@ -133,7 +133,10 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
         }
     }
 
-    pub(super) fn note_survey(&mut self, surveyed: &Result<Report, String>) {
+    pub(super) fn note_survey(&mut self, surveyed: Result<Report, String>) {
+        let wanted = self.status.iter().flat_map(|status| &status.devices);
+        let wanted = wanted.map(|(address, device)| (*address, device.wanted.clone())).collect();
+        let surveyed = &surveyed.map(|report| report.beside(&wanted));
         self.checks.survey = None;
         self.checks.ended = Some(self.host.now());
         self.learn_concerns(surveyed);

@@ -235,7 +235,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
                 request = self.requests.recv(), if !self.stop => self.note_request(request),
                 sign = self.host.next() => self.note_sign(sign),
                 id = next_lease(&mut self.leases) => self.note_lease(id),
-                surveyed = self.checks.next() => self.note_survey(&surveyed),
+                surveyed = self.checks.next() => self.note_survey(surveyed),
                 () = std::future::ready(()) => return,
             }
         }
@@ -252,7 +252,7 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
             request = self.requests.recv() => self.note_request(request),
             sign = self.host.next() => self.note_sign(sign),
             id = next_lease(&mut self.leases) => self.note_lease(id),
-            surveyed = self.checks.next() => self.note_survey(&surveyed),
+            surveyed = self.checks.next() => self.note_survey(surveyed),
             () = tokio::time::sleep(next.since(now)) => {}
             () = tokio::time::sleep(beat.unwrap_or_default()), if beat.is_some() => self.live(),
         }

@@ -20,6 +20,7 @@ pub fn device(address: Address, group: Option<u32>) -> DeviceView {
         class: "030000".into(),
         description: "NVIDIA Corporation AD102".into(),
         driver: Some(Driver::vfio_pci()),
+        on_vfio: true,
         wanted: Some(Driver::vfio_pci()),
         state: State::Ready,
         reason: String::new(),

@@ -3,6 +3,7 @@
 mod blame;
 mod blocked;
 mod calls;
+mod drivers;
 mod guards;
 mod holds;
 mod looking;

@@ -10,6 +10,7 @@ use vfiod::model::pci::Driver;
 use vfiod::model::policy::Policy;
 use vfiod::model::snapshot::{Fact, Variant};
 use vfiod::model::time::Time;
+use vfiod::model::variant::Choice;
 
 use crate::tables::{at, desired, entry, function, snapshot, x};
 
@@ -40,7 +41,7 @@ fn the_link_and_the_override_tell_and_what_cannot_be_read_does_not() {
         let mut nic = function(NIC, "-", 1);
         (nic.driver, nic.pin) = (fact(driver), fact(pin));
         let seen = snapshot([(NIC, nic.clone())]);
-        let drift = between(&seen, &nic, &Driver::vfio_pci(), None);
+        let drift = between(&seen, &nic, &Choice::vfio_pci(), None);
         assert_eq!(drift.map(|drift| drift.to_string()).unwrap_or_default(), expected, "{driver} {pin}");
     }
 }
@@ -60,7 +61,7 @@ fn what_was_found_on_vfio_stays_as_it_was_found() {
         nic.pin = fact(pin);
         let adopted = Adopted { object, driver: Driver::vfio_pci(), pin: fact(then), wanted: None };
         let seen = snapshot([(NIC, nic.clone())]);
-        let drift = between(&seen, &nic, &Driver::vfio_pci(), Some(&adopted));
+        let drift = between(&seen, &nic, &Choice::vfio_pci(), Some(&adopted));
         assert_eq!(drift.is_some(), drifts, "{then} {pin} {object}: {drift:?}");
     }
 }

@@ -21,6 +21,7 @@ fn picture(state: State) -> Status {
         standing: standing(state),
         driver: None,
         wanted: x("vfio-pci"),
+        module: None,
         group: Some(3),
         last_cause: None,
     };

@@ -7,6 +7,7 @@ use vfiod::model::desired::{Desired, Entry, Identity, Select, Wanted};
 use vfiod::model::pci::{Address, Driver};
 use vfiod::model::snapshot::{Card, Fact, Function, Group, Look, Platform, Snapshot};
 use vfiod::model::time::Time;
+use vfiod::model::variant::Drivers;
 
 pub fn x<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().unwrap()
@@ -27,6 +28,7 @@ pub fn function(path: &str, driver: &str, group: u32) -> Function {
             boot_vga: false,
             physfn: None,
         }),
+        registered: false,
         driver: if driver == "-" { Fact::Absent } else { Fact::Is(x(driver)) },
         group: Fact::Is(group),
         vfs: BTreeMap::new(),
@@ -65,6 +67,7 @@ pub fn snapshot(functions: impl IntoIterator<Item = (&'static str, Function)>) -
         taken: Time(1),
         modules: BTreeMap::new(),
         variants: Arc::default(),
+        drivers: Drivers::default(),
         functions,
         unclear_paths: BTreeMap::new(),
         groups,

@@ -23,6 +23,8 @@ pub async fn run(setting: &Setting, devices: &[String]) -> Result<Answer, Failur
     let (picture, mut notes) = setting.sight.picture().await?;
     let Meaning { functions: meant, nowhere } = meant(devices, &picture, setting.sight.root().as_ref())?;
     let Seen { report, text: own, how } = report(setting).await?;
+    let wanted = picture.devices.iter().filter_map(|(address, view)| Some((*address, view.wanted.clone()?)));
+    let report = report.beside(&wanted.collect());
     notes.extend(how);
     if let Some(absent) = meant.iter().find(|address| !report.devices.contains_key(address)) {
         let near = device::nearest(&absent.to_string(), report.devices.keys().map(ToString::to_string));

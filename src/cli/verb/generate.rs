@@ -55,8 +55,9 @@ impl<'a> Draft<'a> {
         let (wanted, absent, names) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
         let mut draft = Draft { snapshot, descriptions, wanted, absent, guests: Vec::new(), names };
         for (address, function) in &snapshot.functions {
-            if let Some(driver) = function.driver.is().filter(|driver| snapshot.is_vfio(driver)) {
-                draft.want(*address, driver, format!("on {driver} now"));
+            if let Some(driver) = function.driver.is().filter(|_| snapshot.on_vfio(function)) {
+                let of_its_own = if snapshot.is_vfio(driver) { "" } else { ", which is itself VFIO" };
+                draft.want(*address, driver, format!("on {driver} now{of_its_own}"));
             }
         }
         for Wish { source, about } in wishes {
@@ -176,7 +177,8 @@ impl<'a> Draft<'a> {
         }
         line("id", &function.card.ids.to_string());
         let driver = self.wanted.get(&first).map(|(driver, _)| driver.clone()).unwrap_or_else(Driver::vfio_pci);
-        if driver != Driver::vfio_pci() {
+        // Where nothing is said, a driver of the vendor's own that is itself VFIO is left.
+        if driver != Driver::vfio_pci() && snapshot.is_vfio(&driver) {
             line("driver", driver.as_str());
         }
         if vf.is_none() {

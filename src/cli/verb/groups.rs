@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
+use super::list;
 use crate::cli::answer::{Answer, Setting};
 use crate::cli::device;
 use crate::cli::failure::Failure;
@@ -96,6 +97,6 @@ fn text(groups: &BTreeMap<u32, &GroupView>, picture: &Picture, screen: &Screen) 
 }
 
 fn named(view: &DeviceView) -> (String, String) {
-    let driver = view.driver.as_ref().map_or("-", |driver| driver.as_str());
-    (format!("{} [{}]", view.description, view.ids).trim().to_owned(), driver.to_owned())
+    let driver = view.driver.as_ref().map_or("-".to_owned(), |driver| list::bound(view, driver));
+    (format!("{} [{}]", view.description, view.ids).trim().to_owned(), driver)
 }

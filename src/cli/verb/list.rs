@@ -10,7 +10,7 @@ use crate::cli::observed::{self, Extent, class_of};
 use crate::cli::screen::{Column, Screen, Tone};
 use crate::host::pci_ids;
 use crate::host::root::Root;
-use crate::model::pci::Address;
+use crate::model::pci::{Address, Driver};
 use crate::model::picture::DeviceView;
 
 /// A line: the device, and whether anything is known of it but what it is.
@@ -106,10 +106,17 @@ fn text(lines: &Lines, classes: &BTreeMap<String, String>, screen: &Screen) -> S
 /// The driver in use, and where it is to lead: `nvme -> vfio-pci`.
 #[must_use]
 pub fn driver(view: &DeviceView) -> String {
-    let now = view.driver.as_ref().map_or("none", |driver| driver.as_str());
+    let now = view.driver.as_ref().map_or("none".to_owned(), |driver| bound(view, driver));
     match &view.wanted {
         Some(wanted) if view.driver.as_ref() != Some(wanted) => format!("{now} -> {wanted}"),
         _ if view.driver.is_none() => "-".to_owned(),
-        _ => now.to_owned(),
+        _ => now,
     }
+}
+
+/// A driver that a function is on; of one that is itself VFIO, and not called so, that is said.
+#[must_use]
+pub fn bound(view: &DeviceView, driver: &Driver) -> String {
+    let told = !view.on_vfio || driver.as_str().contains("vfio");
+    if told { driver.to_string() } else { format!("{driver} (VFIO)") }
 }

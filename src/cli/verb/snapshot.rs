@@ -64,7 +64,7 @@ fn declared(root: &Root) -> BTreeSet<Module> {
     let desired = settings.desired;
     let named = desired.entries.iter().filter_map(|entry| match &entry.driver {
         Wanted::Named(driver) if driver.is_plain() => Some(driver.module()),
-        Wanted::Named(_) | Wanted::Auto => None,
+        Wanted::Named(_) | Wanted::Any | Wanted::Auto => None,
     });
     let listed = match &desired.modules {
         Keep::List(modules) => modules.clone(),

@@ -65,7 +65,7 @@ const fn rules(at: &'static str) -> Collected {
 }
 
 /// All of it, but for [`below`](super::below) and [`odds`](super::odds).
-pub const LIST: [Collected; 70] = [
+pub const LIST: [Collected; 72] = [
     whole(
         DEVICE,
         &["vendor", "device", "subsystem_vendor", "subsystem_device", "class", "modalias"],
@@ -89,8 +89,10 @@ pub const LIST: [Collected; 70] = [
     link("/sys/class/iommu/*/device", &["driver"], "whose they are"),
     name("/sys/class/misc/vfio", &[], "whether /dev/vfio/vfio is served"),
     whole("/sys/class/vfio/*", &["dev"], "the number of a group's node"),
+    link("/sys/class/vfio-dev", &["*"], "what is registered with VFIO"),
     link("/sys/class/vfio-dev/*", &["device"], "whose node is whose"),
     whole("/sys/class/dmi/id", &["sys_vendor", "product_name"], "what the machine is"),
+    link("/sys/module/MODULE/drivers", &["pci:*"], "what its drivers are called"),
     whole("/sys/module/MODULE", &["initstate", "refcnt"], "whether a module is in use"),
     whole("/sys/module/NEEDED/parameters", &["*"], "what a reload would change"),
     whole("/sys/firmware/acpi/tables", &["DMAR", "IVRS", "IORT"], "what the firmware reserves"),

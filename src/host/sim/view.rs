@@ -8,11 +8,11 @@ use crate::model::pci::{Address, BridgePath, Driver, Hop, Module};
 use crate::model::preflight::survey::Region;
 use crate::model::snapshot::{Card, Fact, Function, Group, Holder, Look, Platform, Snapshot};
 use crate::model::time::Time;
-use crate::model::variant;
+use crate::model::variant::{Drivers, Known};
 
 use super::faults::{About, Fault};
 use super::kernel::{Device, Kernel, Version};
-use super::spec::Use;
+use super::spec::{Installed, Use};
 
 /// What is looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -53,8 +53,12 @@ impl Kernel {
     /// The modules of the drivers that an entry wants for the functions that are there.
     fn drivers_modules(&self, entry: &Entry) -> BTreeSet<Module> {
         match &entry.driver {
-            Wanted::Named(driver) => BTreeSet::from([driver.module()]),
-            Wanted::Auto => {
+            Wanted::Named(_) => {
+                let drivers = self.drivers();
+                let known = Known { variants: &self.variants, drivers: &drivers };
+                BTreeSet::from([known.choice(&entry.driver, "", &Fact::Absent, false).module])
+            }
+            Wanted::Auto | Wanted::Any => {
                 let mut there = self.candidates(&entry.select);
                 if entry.whole_group {
                     let groups: BTreeSet<u32> = there.iter().filter_map(|address| self.group(*address)).collect();
@@ -62,11 +66,25 @@ impl Kernel {
                     there.extend(groups.flat_map(|group| &group.functions));
                 }
                 let devices = there.iter().filter_map(|address| self.devices.get(address));
-                devices
-                    .map(|device| variant::best(&device.spec.shown_modalias(), None, &self.variants).module())
-                    .collect()
+                let drivers = self.drivers();
+                let known = Known { variants: &self.variants, drivers: &drivers };
+                let chosen = devices.map(|device| {
+                    let on = device.link().cloned().map_or(Fact::Absent, Fact::Is);
+                    let registered = self.vfio_dev(device.spec.address);
+                    known.choice(&entry.driver, &device.spec.shown_modalias(), &on, registered).module
+                });
+                chosen.filter(|module| known.is_vfios(module)).collect()
             }
         }
+    }
+
+    /// The drivers that are registered, and their modules.
+    fn drivers(&self) -> Drivers {
+        let there = self.installed.iter().filter(|(name, module)| module.builtin || self.loaded.contains_key(*name));
+        let of = |(name, module): (&Module, &Installed)| {
+            module.drivers.iter().map(|driver| (driver.clone(), name.clone())).collect::<Vec<_>>()
+        };
+        Drivers(there.flat_map(of).collect())
     }
 
     /// The functions that a selector may mean now.
@@ -114,6 +132,7 @@ impl Kernel {
             taken: now,
             modules: of.modules.iter().map(|m| (m.clone(), self.module_facts(m, of.ignore_blacklist))).collect(),
             variants: Arc::clone(&self.variants),
+            drivers: self.drivers(),
             functions,
             unclear_paths: BTreeMap::new(),
             groups,
@@ -247,6 +266,7 @@ impl Kernel {
         Some(Function {
             card: Arc::new(self.card(device)),
             driver: link(About::Driver, "driver", device.link().cloned()),
+            registered: device.link().is_some() && self.vfio_dev(address),
             group,
             vfs: device.vfs.clone(),
             pin,

@@ -7,7 +7,7 @@ use super::{config, read};
 use crate::host::card;
 use crate::host::dir::Dir;
 use crate::host::root::{Root, is_absent};
-use crate::model::pci::Address;
+use crate::model::pci::{Address, Driver};
 use crate::model::preflight::survey::{Errors, Function, Resource};
 use crate::model::snapshot::Fact;
 
@@ -92,7 +92,8 @@ fn function(root: &Root, devices: &Dir<'_>, address: Address, deferred: &Fact<Ve
     Some(Function {
         card,
         above,
-        driver: read::link(root, &path("driver"), |name| name.parse().ok()),
+        registered: driver.is().is_some() && root.exists(&path("vfio-dev")).unwrap_or(false),
+        driver,
         group: read::link(root, &path("iommu_group"), |name| name.parse().ok()),
         unit: read::link(root, &path("iommu"), |name| Some(name.to_owned())),
         power: read::text(root, &path("power_state")),

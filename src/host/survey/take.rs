@@ -1,15 +1,18 @@
 //! Takes the whole survey.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{
     claims, functions, groups, iomem, kmsg, machine, modules, needs, private, read, remapping, root_disk, usb,
 };
+use crate::host::drivers;
 use crate::host::module_tree::ModuleTree;
 use crate::host::proc_modules::ProcModules;
 use crate::host::root::Root;
 use crate::model::preflight::survey::Survey;
 use crate::model::snapshot::Fact;
+use crate::model::variant::Drivers;
 
 /// Reads every fact. `patience` bounds what may block: that long for all of it together.
 #[must_use]
@@ -22,11 +25,20 @@ pub fn take(root: &Root, patience: Duration) -> Survey {
     let groups = groups::read(root, &mut unread);
     let machine = machine::read(root);
     let claims = claims::read(root, &machine, &mut unread);
+    let variants = drivers::variants(root, &tree, ProcModules::read(root).ok().as_ref());
+    let mut drivers = Drivers::default();
+    let modules: BTreeSet<_> = variants.iter().map(|variant| &variant.module).collect();
+    for module in modules.into_iter().filter(|module| module.as_str() != "vfio_pci") {
+        drivers::add_module(root, module, &mut drivers);
+    }
+    let bound: BTreeSet<_> = functions.values().filter_map(|function| function.driver.is()).collect();
+    bound.into_iter().for_each(|driver| drivers::add_at_work(root, driver, &mut drivers));
     Survey {
         iommu: remapping::read(root, &tree, machine.arch),
         people: usb::read(root, &functions),
         modules: modules::read(root, &machine.cmdline, &tree),
-        variants: tree.variants(ProcModules::read(root).ok().as_ref()).to_vec(),
+        variants: variants.to_vec(),
+        drivers,
         lockdown: modules::lockdown(root),
         autoprobe: read::parsed(root, "/sys/bus/pci/drivers_autoprobe", read::switch),
         framebuffers: iomem::read(root),

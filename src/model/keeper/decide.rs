@@ -9,12 +9,13 @@ use crate::model::drift::Drift;
 use crate::model::guard::{self, Question, Verdict};
 use crate::model::memory::Unit;
 use crate::model::pace::Wait;
-use crate::model::pci::{Address, Driver};
+use crate::model::pci::{Address, Module};
 use crate::model::plan::{About, Act, Guard, Held, Key, Plan, Step, Target};
 use crate::model::preflight::blockers::blockers;
 use crate::model::snapshot::Fact;
 use crate::model::state::State;
 use crate::model::time::Time;
+use crate::model::variant::Choice;
 
 /// Devices that are repaired together or not at all: joined by a group or by an entry.
 type Party = BTreeSet<Address>;
@@ -88,10 +89,10 @@ impl Keeper {
             plan.look.extend(party);
             return;
         }
-        if let Some(driver) = lacking {
+        if let Some(module) = lacking {
             for address in party {
                 let about = About::Device(*address);
-                let reason = format!("it waits for module {}", driver.module());
+                let reason = format!("it waits for module {module}");
                 plan.held.push(Held { about, guard: None, reason, not_before: None });
             }
             return;
@@ -165,14 +166,14 @@ impl Keeper {
 
     /// Why no repair can help a device, if none can.
     pub(super) fn blocked(&self, pass: &Pass<'_>, address: Address) -> Option<String> {
-        let driver = self.wanted(*pass.found.owner.get(&address)?, address, pass.snapshot);
-        if let Some(finding) = blockers(pass.snapshot, address, &driver).first() {
+        let wanted = self.wanted(*pass.found.owner.get(&address)?, address, pass.snapshot);
+        if let Some(finding) = blockers(pass.snapshot, address, &wanted.driver).first() {
             return Some(format!("{}: {}", finding.code, finding.why));
         }
         if let Some(concern) = self.concern(pass, address, false) {
             return Some(concern.to_string());
         }
-        self.hopeless(pass, &driver.module())
+        self.hopeless(pass, &wanted.module).or_else(|| no_such_driver(pass, &wanted))
     }
 
     /// What the last check found that keeps a function from a virtual machine; with `bound`, also
@@ -186,12 +187,12 @@ impl Keeper {
         concerns.blocker(address, object, bound).or(unloaded)
     }
 
-    /// The driver whose module a party waits for.
-    fn lacking(&self, pass: &Pass<'_>, party: &Party) -> Option<Driver> {
+    /// The module that a party waits for.
+    fn lacking(&self, pass: &Pass<'_>, party: &Party) -> Option<Module> {
         party.iter().find_map(|address| {
-            let driver = self.wanted(*pass.found.owner.get(address)?, *address, pass.snapshot);
+            let module = self.wanted(*pass.found.owner.get(address)?, *address, pass.snapshot).module;
             let drift = pass.drifts.get(address)?;
-            (!matches!(drift, Drift::Pin(_)) && pass.lacks_module(&driver)).then_some(driver)
+            (!matches!(drift, Drift::Pin(_)) && pass.lacks_module(&module)).then_some(module)
         })
     }
 
@@ -227,6 +228,7 @@ impl Keeper {
             let function = pass.snapshot.functions.get(address)?;
             let target = Target { address: *address, object: function.card.object };
             let wanted = self.wanted(*pass.found.owner.get(address)?, *address, pass.snapshot);
+            let wanted = wanted.known.then_some(wanted.driver);
             let on = function.driver.is().cloned();
             match pass.drifts.get(address)? {
                 // The binding stands and stays; only what would bring it back is missing.
@@ -241,6 +243,8 @@ impl Keeper {
                 }
                 Drift::Unbound => {}
             }
+            // The kernel takes any name for an override; with one that no driver bears, none takes the device.
+            let wanted = wanted?;
             pins.push(Step::Pin { target, driver: on, pin: wanted.clone() });
             probes.push(Step::Probe { target, driver: wanted });
         }
@@ -322,7 +326,19 @@ fn parties(pass: &Pass<'_>) -> Vec<Party> {
     parties
 }
 
+/// Why a driver cannot be had although its module is there, or nobody keeps that.
+fn no_such_driver(pass: &Pass<'_>, wanted: &Choice) -> Option<String> {
+    if wanted.known || pass.lacks_module(&wanted.module) {
+        return None;
+    }
+    let Choice { driver, module, .. } = wanted;
+    Some(match pass.snapshot.modules.contains_key(module) {
+        true => format!("module {module} is loaded, and it has no PCI driver of that name"),
+        false => format!("there is no PCI driver {driver}, and modules.keep does not name module {module}"),
+    })
+}
+
 /// Used by the public picture: the driver that would be planned for an address.
-pub(super) fn wanted_name(keeper: &Keeper, pass: &Pass<'_>, address: Address) -> Option<Driver> {
+pub(super) fn wanted_name(keeper: &Keeper, pass: &Pass<'_>, address: Address) -> Option<Choice> {
     Some(keeper.wanted(*pass.found.owner.get(&address)?, address, pass.snapshot))
 }

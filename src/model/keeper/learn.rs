@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Keeper, Pass, entry_of};
+use crate::model::desired::Wanted;
 use crate::model::drift::Drift;
 use crate::model::memory::{Adopted, Unit};
 use crate::model::module::ModuleState;
@@ -47,13 +48,19 @@ impl Keeper {
     fn learn_first_sights(&mut self, snapshot: &Snapshot, found: &Resolution) {
         for (address, function) in &snapshot.functions {
             let Fact::Is(driver) = &function.driver else { continue };
-            if !snapshot.is_vfio(driver) {
+            if !snapshot.on_vfio(function) {
                 continue;
             }
-            self.memory.vfio_seen = true;
+            // A vendor's own driver needs none of vfio-pci's modules.
+            self.memory.vfio_seen |= snapshot.is_vfio(driver);
             let object = function.card.object;
             let wanted = found.owner.get(address).and_then(|index| self.desired.entries.get(*index));
             let wanted = wanted.map(|entry| &entry.driver);
+            // A vendor's driver is the host's too: taken from it is what is asked for by name, and nothing else.
+            let asked_away = !snapshot.is_vfio(driver) && matches!(wanted, Some(Wanted::Named(_)));
+            if asked_away {
+                self.memory.adopted.remove(address);
+            }
             let first_sight = self.memory.on_vfio.insert(*address, object) != Some(object);
             if let Some(adopted) = self.memory.adopted.get_mut(address).filter(|adopted| adopted.object == object) {
                 if adopted.pin.unreadable().is_some() {
@@ -61,11 +68,11 @@ impl Keeper {
                 }
                 // The file may have changed while nobody ran: the settings before are not known.
                 match (&adopted.wanted, wanted) {
-                    (Some(then), Some(now)) if then != now => drop(self.memory.adopted.remove(address)),
+                    (Some(then), Some(now)) if !is_same(then, now) => drop(self.memory.adopted.remove(address)),
                     (None, Some(now)) => adopted.wanted = Some(now.clone()),
                     _ => {}
                 }
-            } else if first_sight && !self.has_kept(found, *address) {
+            } else if first_sight && !asked_away && !self.has_kept(found, *address) {
                 let (driver, pin) = (driver.clone(), function.pin.clone());
                 let adopted = Adopted { object, driver, pin, wanted: wanted.cloned() };
                 self.memory.adopted.insert(*address, adopted);
@@ -95,7 +102,7 @@ impl Keeper {
                     self.memory.refcounts.insert(module.clone(), 0);
                     self.memory.open.retain(|address, _| {
                         let driver = pass.snapshot.functions.get(address).and_then(|f| f.driver.is());
-                        driver.is_some_and(|driver| driver.module() != *module)
+                        driver.is_some_and(|driver| pass.snapshot.module_of(driver) != *module)
                     });
                 }
                 _ => {}
@@ -103,7 +110,7 @@ impl Keeper {
         }
         for (address, function) in &pass.snapshot.functions {
             let Some(look) = &function.look else { continue };
-            if let Some(module) = function.driver.is().map(Driver::module)
+            if let Some(module) = function.driver.is().map(|driver| pass.snapshot.module_of(driver))
                 && let Some(count) = pass.snapshot.modules.get(&module).and_then(|facts| facts.refcount)
             {
                 self.memory.refcounts.insert(module, count);
@@ -197,8 +204,8 @@ impl Keeper {
             // A device that fell with its module, or that was never as declared, is no incident.
             let with = |address: Address, drift: &Drift| {
                 let function = pass.snapshot.functions.get(&address).filter(|_| *drift == Drift::Unbound)?;
-                let wanted = crate::model::resolve::wanted_driver(entry, function, pass.snapshot);
-                Some(wanted.module()).filter(|module| lost.contains(module))
+                let wanted = crate::model::resolve::wanted_driver(entry, function, pass.snapshot.known());
+                Some(wanted.module).filter(|module| lost.contains(module))
             };
             let fell = drifts().all(|(address, drift)| with(address, drift).is_some());
             let known = self.memory.kept.contains(&name);
@@ -233,6 +240,12 @@ fn is_whole(devices: &[Address], pass: &Pass<'_>) -> bool {
     !devices.is_empty() && devices.iter().all(readable)
 }
 
+/// Whether an entry wants what it wanted. An earlier vfiod took one that names no driver for one that
+/// names vfio-pci.
+fn is_same(then: &Wanted, now: &Wanted) -> bool {
+    then == now || *now == Wanted::Any && *then == Wanted::Named(Driver::vfio_pci())
+}
+
 fn is_driver(pass: &Pass<'_>, module: &Module) -> bool {
-    module.as_str() == "vfio_pci" || pass.snapshot.variants.iter().any(|variant| variant.module == *module)
+    pass.snapshot.known().is_vfios(module)
 }

@@ -78,7 +78,7 @@ impl Keeper {
     #[must_use]
     pub fn perhaps_open(&self, pass: &Pass<'_>, all: bool) -> BTreeSet<Address> {
         let open = |driver: &Driver| {
-            let module = driver.module();
+            let module = pass.snapshot.module_of(driver);
             match pass.snapshot.modules.get(&module) {
                 Some(facts) => match facts.refcount {
                     Some(0) => false,
@@ -90,8 +90,8 @@ impl Keeper {
         };
         let idle = pass.found.owner.keys().filter(|address| self.memory.acting_on(**address).is_none());
         let on_vfio = idle.filter(|address| {
-            let driver = pass.snapshot.functions.get(address).and_then(|function| function.driver.is());
-            driver.is_some_and(|driver| pass.snapshot.is_vfio(driver) && open(driver))
+            let function = pass.snapshot.functions.get(address).filter(|function| pass.snapshot.on_vfio(function));
+            function.and_then(|function| function.driver.is()).is_some_and(open)
         });
         on_vfio.copied().collect()
     }

@@ -175,7 +175,7 @@ impl Keeper {
         let (mut binds, mut held) = (Binds::default(), false);
         // Gathered once: thousands may be pinned, and as many held.
         let guarded: BTreeMap<Address, Verdict> = plan.held.iter().filter_map(guarded).collect();
-        for (address, driver) in pinned.iter().filter(|(_, driver)| coming.contains(&driver.module())) {
+        for (address, driver) in pinned.iter().filter(|(_, driver)| coming.contains(&pass.snapshot.module_of(driver))) {
             let Some(function) = pass.snapshot.functions.get(address) else { continue };
             let verdict = match &function.driver {
                 // Bound meanwhile: the load changes nothing for it.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::Keeper;
 use crate::model::drift::{self, Drift};
-use crate::model::pci::{Address, Driver};
+use crate::model::pci::{Address, Module};
 use crate::model::resolve::{Resolution, resolve, wanted_driver};
 use crate::model::snapshot::Snapshot;
+use crate::model::variant::Choice;
 
 /// One snapshot beside the configuration.
 #[derive(Debug)]
@@ -20,10 +21,10 @@ pub struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// The module without which a driver cannot take devices, while it is missing.
+    /// Whether a module is missing, without which its driver cannot take devices.
     #[must_use]
-    pub fn lacks_module(&self, driver: &Driver) -> bool {
-        !self.snapshot.serves(driver)
+    pub fn lacks_module(&self, module: &Module) -> bool {
+        !self.snapshot.serves(module)
     }
 }
 
@@ -53,10 +54,10 @@ impl Keeper {
     }
 
     /// The driver that an entry wants for a function.
-    pub(super) fn wanted(&self, entry: usize, address: Address, snapshot: &Snapshot) -> Driver {
+    pub(super) fn wanted(&self, entry: usize, address: Address, snapshot: &Snapshot) -> Choice {
         match (self.desired.entries.get(entry), snapshot.functions.get(&address)) {
-            (Some(entry), Some(function)) => wanted_driver(entry, function, snapshot),
-            _ => Driver::vfio_pci(),
+            (Some(entry), Some(function)) => wanted_driver(entry, function, snapshot.known()),
+            _ => Choice::vfio_pci(),
         }
     }
 }

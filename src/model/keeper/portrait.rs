@@ -36,9 +36,8 @@ impl Keeper {
     /// The functions that a picture shows: declared, or on a VFIO driver.
     #[must_use]
     pub fn shown(&self, snapshot: &Snapshot, status: &Status) -> BTreeSet<Address> {
-        let on_vfio = snapshot.functions.iter().filter(|(_, function)| {
-            function.driver.is().is_some_and(|driver| snapshot.is_vfio(driver)) && !function.card.bridge
-        });
+        let on_vfio =
+            snapshot.functions.iter().filter(|(_, function)| snapshot.on_vfio(function) && !function.card.bridge);
         on_vfio.map(|(address, _)| *address).chain(status.devices.keys().copied()).collect()
     }
 
@@ -120,6 +119,7 @@ impl Keeper {
             class: format!("{:06x}", card.class),
             description: frame.names.get(&card.ids).cloned().unwrap_or_default(),
             driver: function.driver.is().cloned(),
+            on_vfio: pass.snapshot.on_vfio(function),
             wanted: declared.map(|device: &DeviceStatus| device.wanted.clone()),
             state: standing.state,
             reason: standing.reason.clone(),

@@ -98,7 +98,7 @@ impl Keeper {
     pub fn to_look_at(&self, pass: &Pass<'_>, party: &BTreeSet<Address>) -> BTreeSet<Address> {
         let on_vfio = |address: &Address| {
             pass.snapshot.functions.get(address).is_some_and(|function| match &function.driver {
-                Fact::Is(driver) => pass.snapshot.is_vfio(driver),
+                Fact::Is(_) => pass.snapshot.on_vfio(function),
                 Fact::Absent => party.contains(address),
                 Fact::Unreadable(_) => true,
             })

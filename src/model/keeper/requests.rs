@@ -144,7 +144,7 @@ impl Keeper {
         let mut modules = meant.modules.clone();
         for address in &meant.devices {
             if let Some(index) = found.owner.get(address) {
-                modules.insert(self.wanted(*index, *address, snapshot).module());
+                modules.insert(self.wanted(*index, *address, snapshot).module);
             }
         }
         for module in modules {

@@ -11,7 +11,7 @@ use crate::model::guard::{self, Question};
 use crate::model::memory::Unit;
 use crate::model::module::{ModuleFacts, ModuleState};
 use crate::model::pace::Pace;
-use crate::model::pci::{Address, Driver, Module};
+use crate::model::pci::{Address, Module};
 use crate::model::plan::{About, Held, Plan};
 use crate::model::preflight::blockers::blockers;
 use crate::model::preflight::code::Code;
@@ -19,6 +19,7 @@ use crate::model::remedy::{make_vfs, remedy};
 use crate::model::state::State;
 use crate::model::status::{DeviceStatus, ModuleStatus, Standing, Status};
 use crate::model::time::Time;
+use crate::model::variant::Choice;
 use crate::model::words;
 
 /// How the reason begins of what is released and has been given back; the command line knows by it
@@ -63,7 +64,8 @@ impl Keeper {
                     entry: entry.name.clone(),
                     standing,
                     driver: function.driver.is().cloned(),
-                    wanted,
+                    module: Some(wanted.module).filter(|module| *module != wanted.driver.module()),
+                    wanted: wanted.driver,
                     group: function.group.is().copied(),
                     last_cause: self.memory.falls.get(address).cloned(),
                 };
@@ -159,10 +161,10 @@ impl Keeper {
         &self,
         pass: &Pass<'_>,
         address: Address,
-        wanted: &Driver,
+        wanted: &Choice,
         held: &BTreeMap<&About, &Held>,
     ) -> Option<String> {
-        if let Some(finding) = blockers(pass.snapshot, address, wanted).first() {
+        if let Some(finding) = blockers(pass.snapshot, address, &wanted.driver).first() {
             return Some(format!("{}: {}", finding.code, finding.why));
         }
         let shared = self.shared(pass, address, held).map(|why| format!("{}: {why}", Code::GroupShared));
@@ -189,7 +191,7 @@ impl Keeper {
         &self,
         pass: &Pass<'_>,
         address: Address,
-        wanted: &Driver,
+        wanted: &Choice,
         pace: Option<&Pace>,
         held: &BTreeMap<&About, &Held>,
     ) -> Standing {
@@ -210,7 +212,7 @@ impl Keeper {
                 format!("a write begun at {} has not returned in time; nothing else is written to it", acting.since);
             return say(State::Stuck, why);
         }
-        let module = Unit::Module(wanted.module());
+        let module = Unit::Module(wanted.module.clone());
         let fights = [pace, self.memory.pace.get(&module)];
         if let Some((pace, open)) = fights.into_iter().flatten().find_map(|pace| Some((pace, pace.open?))) {
             let breaker = &self.policy.breaker;
@@ -244,7 +246,7 @@ impl Keeper {
         if let Some(reason) = self.blocked(pass, address) {
             return say(State::Blocked, reason);
         }
-        let module_pace = self.memory.pace.get(&module).filter(|_| pass.lacks_module(wanted));
+        let module_pace = self.memory.pace.get(&module).filter(|_| pass.lacks_module(&wanted.module));
         let failing = [pace, module_pace].into_iter().flatten().find(|pace| pace.failures > 0);
         if let Some(pace) = failing {
             let seen = drift.to_string();

@@ -5,7 +5,7 @@ use super::survey::{Function, Group, Machine, Meaning, ModuleSurvey, Said, Surve
 use crate::model::module::ModuleState;
 use crate::model::pci::{Address, BridgePath, Driver};
 use crate::model::snapshot::Fact;
-use crate::model::variant;
+use crate::model::variant::Known;
 
 /// The modules that give a container its IOMMU; a kernel has one of them.
 pub const CONTAINER: [&str; 2] = ["vfio_iommu_spapr_tce", "vfio_iommu_type1"];
@@ -24,16 +24,28 @@ impl Survey {
         Some((number, self.groups.get(&number)?))
     }
 
-    /// Whether a driver hands devices to user space.
+    /// What is known of drivers.
     #[must_use]
-    pub fn is_vfio(&self, driver: &Driver) -> bool {
-        variant::is_vfio(driver, &self.variants)
+    pub fn known(&self) -> Known<'_> {
+        Known { variants: &self.variants, drivers: &self.drivers }
     }
 
-    /// Whether a function is on a VFIO driver.
+    /// Whether a driver does nothing but hand devices to user space.
+    #[must_use]
+    pub fn is_vfio(&self, driver: &Driver) -> bool {
+        self.known().is_vfio(driver)
+    }
+
+    /// Whether a function is on VFIO, by a driver of VFIO's or by its vendor's own.
     #[must_use]
     pub fn on_vfio(&self, function: &Function) -> bool {
-        function.driver.is().is_some_and(|driver| self.is_vfio(driver))
+        self.known().on_vfio(&function.driver, function.registered)
+    }
+
+    /// The vendor's driver that a function is on, if that is itself VFIO.
+    #[must_use]
+    pub fn vendors_vfio<'f>(&self, function: &'f Function) -> Option<&'f Driver> {
+        function.driver.is().filter(|driver| function.registered && !self.is_vfio(driver))
     }
 
     /// Why nobody knows whether a group is open, where it could be: a member is on a VFIO driver. A

@@ -78,6 +78,7 @@ mod tests {
     use crate::model::preflight::survey::Region;
     use crate::model::snapshot::{Card, Function, Group, Platform};
     use crate::model::time::Time;
+    use crate::model::variant::Drivers;
 
     fn nic(group: Fact<u32>) -> Function {
         let root = "00:03.0".parse().unwrap();
@@ -94,7 +95,15 @@ mod tests {
             physfn: None,
         };
         let driver = Fact::Absent;
-        Function { card: Arc::new(card), driver, group, vfs: BTreeMap::new(), pin: Fact::Absent, look: None }
+        Function {
+            card: Arc::new(card),
+            driver,
+            group,
+            vfs: BTreeMap::new(),
+            pin: Fact::Absent,
+            look: None,
+            registered: false,
+        }
     }
 
     fn snapshot(group: Fact<u32>, insisted: Fact<Vec<Region>>) -> Snapshot {
@@ -105,6 +114,7 @@ mod tests {
             taken: Time(1),
             modules: BTreeMap::new(),
             variants: Arc::default(),
+            drivers: Drivers::default(),
             functions: BTreeMap::from([(at(), nic(group))]),
             unclear_paths: BTreeMap::new(),
             groups: BTreeMap::from([(

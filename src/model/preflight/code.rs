@@ -81,6 +81,8 @@ pub enum Code {
     HostPart,
     /// This kernel has a better VFIO driver for the device than vfio-pci.
     VariantDriver,
+    /// The device is on a driver of its vendor's that is itself VFIO.
+    VendorDriver,
     /// The device has reported PCI Express errors.
     AerErrors,
     /// Something forbids loading a module of VFIO.
@@ -116,7 +118,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order of the manual page.
-    pub const ALL: [Code; 50] = [
+    pub const ALL: [Code; 51] = [
         Code::IommuOff,
         Code::IommuEmulated,
         Code::IommuDriverMissing,
@@ -153,6 +155,7 @@ impl Code {
         Code::CarriesRoute,
         Code::HostPart,
         Code::VariantDriver,
+        Code::VendorDriver,
         Code::AerErrors,
         Code::ModuleProhibited,
         Code::ModuleMissing,
@@ -209,6 +212,7 @@ impl Code {
             Code::CarriesRoute => "carries-route",
             Code::HostPart => "host-part",
             Code::VariantDriver => "variant-driver",
+            Code::VendorDriver => "vendor-driver",
             Code::AerErrors => "aer-errors",
             Code::ModuleProhibited => "module-prohibited",
             Code::ModuleMissing => "module-missing",

@@ -18,7 +18,7 @@ use crate::model::viable::is_harmless;
 #[must_use]
 pub fn in_the_way(survey: &Survey, function: &Function) -> bool {
     match function.driver.is() {
-        Some(driver) => !is_harmless(&function.card, driver, &survey.variants, survey.machine.version()),
+        Some(driver) => !is_harmless(&function.card, driver, survey.on_vfio(function), survey.machine.version()),
         // A driver that cannot be told is not taken for none.
         None => function.driver.unreadable().is_some(),
     }

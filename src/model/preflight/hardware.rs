@@ -11,7 +11,6 @@ use super::slots::not_offered;
 use super::survey::{Function, Meaning, Said, Survey};
 use crate::model::pci::{Address, Ids};
 use crate::model::snapshot::Fact;
-use crate::model::variant;
 
 /// Intel's devices that vfio-pci refuses, the first kernel that does, and whether stable kernels
 /// before that one may: QuickAssist since 5.9; the data and analytics accelerators since 6.10, and in
@@ -333,16 +332,27 @@ fn errors(address: Address, function: &Function) -> Option<Finding> {
 }
 
 fn variant_driver(survey: &Survey, address: Address, function: &Function) -> Option<Finding> {
-    let best = variant::best(&function.card.modalias, function.driver.is(), &survey.variants);
-    if best.as_str() == "vfio-pci" || function.driver.is() == Some(&best) {
+    if let Some(driver) = survey.vendors_vfio(function) {
+        let why = format!(
+            "It is on VFIO already: {driver}, its vendor's own driver, gives it to virtual machines itself. vfio-pci would take away what that driver does for it, such as sharing a GPU; vfiod binds it to that one only where its entry says `driver = \"vfio-pci\"`."
+        );
+        return Some(
+            Finding::new(Severity::Note, About::Device(address), Code::VendorDriver, why)
+                .because(format!("/sys/bus/pci/devices/{address}/vfio-dev"), "there"),
+        );
+    }
+    let best = survey.known().best(&function.card.modalias, function.driver.is());
+    let on = function.driver.is().map(|driver| survey.drivers.module_of(driver));
+    if best.module.as_str() == "vfio_pci" || on.as_ref() == Some(&best.module) {
         return None;
     }
     let why = format!(
-        "This kernel has {best}, a VFIO driver made for it: with that one it can do more, such as being migrated."
+        "This kernel has {}, a VFIO driver made for it: with that one it can do more, such as being migrated.",
+        best.driver
     );
     Some(
         Finding::new(Severity::Note, About::Device(address), Code::VariantDriver, why)
-            .because("modules.alias", format!("a vfio_pci: pattern of {} matches it", best.module()))
+            .because("modules.alias", format!("a vfio_pci: pattern of {} matches it", best.module))
             .step("Declare it with `driver = \"auto\"`."),
     )
 }

@@ -13,7 +13,6 @@ use super::{bars, igd, remapping};
 use crate::model::module::ModuleState;
 use crate::model::pci::Address;
 use crate::model::snapshot::Fact;
-use crate::model::variant;
 
 /// Predicts for one function, all others staying as they are.
 #[must_use]
@@ -37,8 +36,8 @@ fn binding(survey: &Survey, address: Address, function: &Function) -> Option<Pre
     {
         return Some(Predicted::unknown());
     }
-    let wanted = variant::best(&function.card.modalias, function.driver.is(), &survey.variants);
-    let module = survey.module(wanted.module().as_str()).or_else(|| survey.module("vfio_pci"));
+    let wanted = survey.known().best(&function.card.modalias, function.driver.is());
+    let module = survey.module(wanted.module.as_str()).or_else(|| survey.module("vfio_pci"));
     match module.map(|module| module.facts.state) {
         Some(state) if state.is_terminal() => return Some(Predicted::fails(Stage::Driver, None)),
         Some(ModuleState::Unreadable) => return Some(Predicted::unknown()),

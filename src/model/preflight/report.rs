@@ -63,6 +63,21 @@ impl Report {
         self
     }
 
+    /// Without the advice to declare a variant driver for what is declared for one: `wanted` is the
+    /// driver that the configuration wants, for each function that it names.
+    #[must_use]
+    pub fn beside(mut self, wanted: &BTreeMap<Address, Driver>) -> Report {
+        let done = |address: &Address| wanted.get(address).is_some_and(|driver| *driver != Driver::vfio_pci());
+        self.findings.retain(|finding| match finding.about {
+            About::Device(device) => finding.code != Code::VariantDriver || !done(&device),
+            About::Host | About::Group(_) => true,
+        });
+        for (_, verdict) in self.devices.iter_mut().filter(|(address, _)| done(address)) {
+            verdict.codes.retain(|code| *code != Code::VariantDriver);
+        }
+        self
+    }
+
     /// What keeps a function from a virtual machine or should be known of it: its own findings,
     /// its group's, and the host's.
     pub fn findings_of(&self, address: Address) -> impl Iterator<Item = &Finding> {

@@ -13,6 +13,7 @@ use super::hypervisor::Hypervisor;
 use crate::model::module::ModuleFacts;
 use crate::model::pci::{Address, Driver, Module};
 use crate::model::snapshot::{Card, Fact, Holder, Variant};
+use crate::model::variant::Drivers;
 
 /// All facts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub struct Survey {
     pub modules: BTreeMap<Module, ModuleSurvey>,
     /// Variant drivers of this kernel.
     pub variants: Vec<Variant>,
+    /// PCI drivers that are there, and their modules.
+    #[serde(default)]
+    pub drivers: Drivers,
     /// `integrity` or `confidentiality`; absent when the kernel is not locked down.
     pub lockdown: Fact<String>,
     /// `/sys/bus/pci/drivers_autoprobe`.
@@ -172,6 +176,9 @@ pub struct Function {
     pub above: Option<Address>,
     /// Its driver.
     pub driver: Fact<Driver>,
+    /// Whether it is registered with VFIO: there is a `vfio-dev` directory below it (from 6.1 on).
+    #[serde(default)]
+    pub registered: bool,
     /// Its IOMMU group.
     pub group: Fact<u32>,
     /// The IOMMU that it is behind: a name of `/sys/class/iommu`.
