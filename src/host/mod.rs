@@ -9,6 +9,7 @@
 //! * [`proc_modules`], [`module_tree`], [`modprobe_d`], [`install_rule`], [`kernel_policy`]: evidence
 //!   about modules; [`module_facts`] judges it, [`module_watch`] keeps it, [`stamp`] dates it
 //! * [`drivers`]: what drivers are called, and of which modules they are
+//! * [`mediated`]: parts of functions that their drivers give to virtual machines
 //! * [`machine`]: what holds for all devices
 //! * [`elsewhere`]: what other programs' files give to VFIO
 //! * [`seen`]: what one pass has looked at more closely
@@ -41,6 +42,7 @@ pub mod kernel_policy;
 pub mod live;
 pub mod look;
 pub mod machine;
+pub mod mediated;
 pub mod modprobe_d;
 pub mod module_facts;
 pub mod module_tree;

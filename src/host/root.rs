@@ -14,6 +14,7 @@ use std::sync::Arc;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
+use rustix::io::Errno;
 
 use super::budget::Budget;
 
@@ -36,6 +37,23 @@ enum Kind {
 struct Tree {
     fd: OwnedFd,
     budget: Budget,
+}
+
+/// What a file is, as far as the kernel has it at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AtHand {
+    /// Of a device node its number: whether it is a block device, major, minor.
+    pub number: Option<(bool, u64, u64)>,
+    /// The file system that it is on: major, minor.
+    pub device: (u64, u64),
+    /// Its inode there.
+    pub inode: u64,
+}
+
+fn numbered(mode: SFlag, rdev: u64) -> Option<(bool, u64, u64)> {
+    let kind = mode & SFlag::S_IFMT;
+    let node = kind == SFlag::S_IFBLK || kind == SFlag::S_IFCHR;
+    node.then(|| (kind == SFlag::S_IFBLK, major(rdev), minor(rdev)))
 }
 
 /// An attribute has at most a page: one call takes it, and one finds its end.
@@ -256,28 +274,41 @@ impl Root {
     /// As `stat(2)`.
     pub fn device_number(&self, path: &str) -> io::Result<Option<(bool, u64, u64)>> {
         let stat = self.stat(path)?;
-        let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
-        let node = kind == SFlag::S_IFBLK || kind == SFlag::S_IFCHR;
-        Ok(node.then(|| (kind == SFlag::S_IFBLK, major(stat.st_rdev), minor(stat.st_rdev))))
+        Ok(numbered(SFlag::from_bits_truncate(stat.st_mode), stat.st_rdev))
     }
 
-    /// As [`Root::device_number`], but nobody is asked who may not answer: `None` also for what its
-    /// file system does not tell out of memory (a server that is away, somebody's FUSE).
+    /// What a file is (links followed), without asking anybody who may not answer: the type and the
+    /// inode as the kernel has them in its memory, whatever a server that is away or somebody's FUSE
+    /// would say now.
     ///
-    /// Only the type is asked for, unsynced: for a time NFS would first write back what is dirty.
-    #[must_use]
-    pub fn device_number_at_hand(&self, path: &str) -> Option<(bool, u64, u64)> {
+    /// A file of a user's own FUSE mount is nobody's device: root may not ask for its type (EACCES), only
+    /// for nothing at all (`fuse_getattr`), and such mounts carry no devices (`nodev`; in a user namespace
+    /// `SB_I_NODEV`).
+    ///
+    /// Only type and inode are asked for, unsynced: for a time NFS would first write back what is dirty.
+    ///
+    /// # Errors
+    /// As `statx(2)`; `EACCES` and `EPERM` only where nothing at all may be asked.
+    pub fn at_hand(&self, path: &str) -> io::Result<AtHand> {
         if self.is_hostile() {
-            return self.device_number(path).ok().flatten();
+            let stat = self.stat(path)?;
+            let number = numbered(SFlag::from_bits_truncate(stat.st_mode), stat.st_rdev);
+            return Ok(AtHand { number, device: (major(stat.st_dev), minor(stat.st_dev)), inode: stat.st_ino });
         }
         let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
-        let told = statx(CWD, self.join(path), flags, StatxFlags::TYPE).ok()?;
-        let block = match FileType::from_raw_mode(told.stx_mode.into()) {
-            FileType::BlockDevice => true,
-            FileType::CharacterDevice => false,
-            _ => return None,
+        let whole = self.join(path);
+        let told = match statx(CWD, &whole, flags, StatxFlags::TYPE | StatxFlags::INO) {
+            Err(Errno::ACCESS | Errno::PERM) => statx(CWD, &whole, flags, StatxFlags::empty())?,
+            told => told?,
         };
-        Some((block, told.stx_rdev_major.into(), told.stx_rdev_minor.into()))
+        let rdev = (u64::from(told.stx_rdev_major), u64::from(told.stx_rdev_minor));
+        let number = match FileType::from_raw_mode(told.stx_mode.into()) {
+            FileType::BlockDevice => Some((true, rdev.0, rdev.1)),
+            FileType::CharacterDevice => Some((false, rdev.0, rdev.1)),
+            _ => None,
+        };
+        let device = (told.stx_dev_major.into(), told.stx_dev_minor.into());
+        Ok(AtHand { number, device, inode: told.stx_ino })
     }
 
     /// The number of links to something (links followed).

@@ -81,5 +81,7 @@ fn blind(object: u64, why: &str) -> Look {
         network: unread(why),
         storage: unread(why),
         vfs: unread(why),
+        raw: unread(why),
+        mediated: unread(why),
     }
 }

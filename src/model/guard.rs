@@ -9,7 +9,7 @@ use super::drift::Drift;
 use super::pci::{Address, Driver};
 use super::plan::Guard;
 use super::resolve::Resolution;
-use super::snapshot::{Fact, Function, Group, Look, Snapshot};
+use super::snapshot::{Fact, Function, Group, Holder, Look, Snapshot};
 use super::viable::is_harmless;
 
 /// Whether a device may be written to.
@@ -47,8 +47,8 @@ pub fn verdict(ask: Question<'_>, address: Address, drift: &Drift) -> Verdict {
     let Some(function) = ask.snapshot.functions.get(&address) else {
         return Held(Guard::Unreadable, format!("{address} is not in the snapshot"));
     };
-    if let Some((guard, reason)) = standing(ask, address, function) {
-        return Held(guard, reason);
+    if let Some(verdict) = standing(ask, address, function) {
+        return verdict;
     }
     match drift {
         Drift::Unbound => match unbound(ask.snapshot, address, function) {
@@ -69,30 +69,35 @@ fn current_look(function: &Function) -> Option<&Look> {
 }
 
 /// Guards that hold whatever is to be written, told from the links.
-fn standing(ask: Question<'_>, address: Address, function: &Function) -> Option<(Guard, String)> {
-    if let Some(held) = never(address, function) {
-        return Some(held);
+fn standing(ask: Question<'_>, address: Address, function: &Function) -> Option<Verdict> {
+    if let Some((guard, reason)) = unfit(address, function) {
+        return Some(Held(guard, reason));
+    }
+    if let Some((guard, reason)) = with_vfs(function) {
+        // It is held in any case; the look tells who has one of them.
+        let named = ask.before_load || current_look(function).is_some();
+        return Some(if named { Held(guard, reason) } else { LookFirst });
     }
     if let Some(reason) = leads_to_declared(ask, address, function) {
-        return Some((Guard::Bridge, reason));
+        return Some(Held(Guard::Bridge, reason));
     }
     if function.card.boot_vga && !ask.console_gone && !ask.allow.contains(&Guard::BootDisplay) {
-        return Some((Guard::BootDisplay, "the console is on it (boot_vga is 1)".to_owned()));
+        return Some(Held(Guard::BootDisplay, "the console is on it (boot_vga is 1)".to_owned()));
     }
-    group_shared(ask, address)
+    group_shared(ask, address).map(|(guard, reason)| Held(guard, reason))
 }
 
 /// Guards that nothing lifts and that need no look: they hold declared devices and others alike.
 fn never(address: Address, function: &Function) -> Option<(Guard, String)> {
+    unfit(address, function).or_else(|| with_vfs(function))
+}
+
+fn unfit(address: Address, function: &Function) -> Option<(Guard, String)> {
     if function.card.bridge {
         return Some((Guard::Bridge, format!("{address} is a bridge (class {:06x})", function.card.class)));
     }
     if let Some(why) = function.driver.unreadable().or(function.group.unreadable()) {
         return Some((Guard::Unreadable, why.to_owned()));
-    }
-    if let Some((index, vf)) = function.vfs.first_key_value() {
-        let reason = format!("its VFs exist (VF {index} is {vf}); taking it would destroy them");
-        return Some((Guard::SriovPfWithVfs, reason));
     }
     None
 }
@@ -100,13 +105,23 @@ fn never(address: Address, function: &Function) -> Option<(Guard, String)> {
 /// Why a function must stay on its driver, because that makes the bus of another one that is declared: it
 /// would go with the driver (Intel VMD; from 5.6 on all behind it share its group).
 fn leads_to_declared(ask: Question<'_>, address: Address, function: &Function) -> Option<String> {
-    let driver = function.driver.is().filter(|driver| !ask.snapshot.is_vfio(driver))?;
+    let driver = function.driver.is().filter(|_| !ask.snapshot.on_vfio(function))?;
     let mut below = ask.snapshot.above.iter().filter(|(_, above)| **above == address).map(|(below, _)| below);
     let found = ask.found;
     let declared = below.find(|below| {
         found.owner.contains_key(below) && !found.released.contains(below) || found.faults.contains_key(below)
     })?;
     Some(format!("{declared} is declared and is behind {address}: without {driver} it would be gone"))
+}
+
+/// A PF with VFs; whoever has one of them, or itself, comes first.
+fn with_vfs(function: &Function) -> Option<(Guard, String)> {
+    let (index, vf) = function.vfs.first_key_value()?;
+    if let Some(reason) = current_look(function).and_then(open_by) {
+        return Some((Guard::InUse, reason));
+    }
+    let reason = format!("its VFs exist (VF {index} is {vf}); taking it would destroy them");
+    Some((Guard::SriovPfWithVfs, reason))
 }
 
 /// Who else is in the group of a device and keeps it from being opened, in a sentence.
@@ -189,35 +204,55 @@ fn unbound(snapshot: &Snapshot, address: Address, function: &Function) -> Verdic
 fn bound_still(function: &Function) -> Verdict {
     match current_look(function).map(|look| &look.uevent_driver) {
         None => LookFirst,
-        Some(Fact::Absent) => Free,
+        Some(Fact::Absent) => current_look(function).map_or(LookFirst, used_without_a_driver),
         Some(Fact::Is(driver)) => Held(Guard::BeingReleased, format!("somebody's unbind from {driver} has not ended")),
         Some(Fact::Unreadable(why)) => Held(Guard::Unreadable, why.clone()),
     }
 }
 
+/// A device without a driver: a program of user space may work on it all the same.
+fn used_without_a_driver(look: &Look) -> Verdict {
+    match &look.raw {
+        Fact::Unreadable(why) => Held(Guard::Unreadable, why.clone()),
+        Fact::Is(holders) => named(holders).map_or(Free, |reason| Held(Guard::InUse, reason)),
+        Fact::Absent => Free,
+    }
+}
+
+/// Who has it open by any way, in a sentence, as far as the look found somebody.
+fn open_by(look: &Look) -> Option<String> {
+    let all: Vec<&Holder> = [&look.holders, &look.raw].into_iter().filter_map(Fact::is).flatten().collect();
+    named(all)
+}
+
+fn named<'h>(holders: impl IntoIterator<Item = &'h Holder>) -> Option<String> {
+    let mut holders = holders.into_iter();
+    let first = holders.next()?;
+    let more = holders.count();
+    let and = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+    Some(format!("{first}{and}"))
+}
+
 /// Whether the closer look found it in use. With `only_open`, only holders count: for a device on
 /// its VFIO driver the host has no network or storage on it.
 fn in_use(look: &Look, allow: &BTreeSet<Guard>, only_open: bool) -> Verdict {
+    if let Some(reason) = open_by(look) {
+        return Held(Guard::InUse, reason);
+    }
     match &look.vfs {
         Fact::Absent | Fact::Is(0) => {}
         Fact::Is(count) => return Held(Guard::SriovPfWithVfs, format!("it has {count} VFs")),
         Fact::Unreadable(why) => return Held(Guard::Unreadable, why.clone()),
     }
-    if let Fact::Unreadable(why) = &look.pin {
-        return Held(Guard::Unreadable, why.clone());
+    let (files, carried) = (look.raw.unreadable(), look.mediated.unreadable());
+    let unread = [look.pin.unreadable(), look.holders.unreadable(), files, carried];
+    if let Some(why) = unread.into_iter().flatten().next() {
+        return Held(Guard::Unreadable, why.to_owned());
+    }
+    if let Some(devices) = look.mediated.is().filter(|devices| !devices.is_empty()) {
+        return Held(Guard::MediatedDevices, carries(devices));
     }
     let mounted = allow.contains(&Guard::MountedDisk);
-    match &look.holders {
-        Fact::Absent => {}
-        Fact::Is(holders) => {
-            if let Some(first) = holders.first() {
-                let more = holders.len() - 1;
-                let and = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-                return Held(Guard::InUse, format!("{first}{and}"));
-            }
-        }
-        Fact::Unreadable(why) => return Held(Guard::Unreadable, why.clone()),
-    }
     if only_open {
         return Free;
     }
@@ -233,6 +268,16 @@ fn in_use(look: &Look, allow: &BTreeSet<Guard>, only_open: bool) -> Verdict {
         }
     }
     Free
+}
+
+/// Which mediated devices a driver carries, in a sentence.
+#[must_use]
+pub fn carries(devices: &[String]) -> String {
+    let first = devices.first().map_or("", String::as_str);
+    match devices.len() {
+        0 | 1 => format!("its driver carries the mediated device {first}; taking it would destroy that"),
+        count => format!("its driver carries {count} mediated devices (first {first}); taking it would destroy them"),
+    }
 }
 
 /// Asks the guards about a function that is to be given back to the host, or whose group is.

@@ -218,6 +218,8 @@ pub enum Guard {
     Bridge,
     /// It is a PF and its VFs exist: unbinding would destroy them.
     SriovPfWithVfs,
+    /// Its driver carries mediated devices: unbinding would destroy them.
+    MediatedDevices,
     /// A member of its group (or a function that must move with it) is not declared and in the
     /// host's hands, or is itself guarded.
     GroupShared,
@@ -245,6 +247,7 @@ impl Guard {
             Guard::CarriesRoute => "carries-route",
             Guard::Bridge => "bridge",
             Guard::SriovPfWithVfs => "sriov-pf-with-vfs",
+            Guard::MediatedDevices => "mediated-devices",
             Guard::GroupShared => "group-shared",
             Guard::IdentityMismatch => "identity-mismatch",
             Guard::BeingReleased => "being-released",

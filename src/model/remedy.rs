@@ -88,6 +88,9 @@ fn guarded(guard: Guard) -> &'static str {
             "Take it out of the configuration, and declare endpoints, each by its function: a bridge, or a controller that others are behind, is not passed through with them."
         }
         Guard::SriovPfWithVfs => "Declare its VFs instead, or take them away first (sriov_numvfs).",
+        Guard::MediatedDevices => {
+            "Give its mediated devices to guests and take it out of the configuration, or have them stopped by whoever manages them (mdevctl, libvirt)."
+        }
         Guard::GroupShared => {
             "Declare the other members of its group, too, or unbind them from the host (vfiodctl groups)."
         }

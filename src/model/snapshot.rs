@@ -270,6 +270,13 @@ pub struct Look {
     pub storage: Fact<Vec<String>>,
     /// VFs that are there although they are not in the snapshot (`sriov_numvfs`); 0 = none.
     pub vfs: Fact<u32>,
+    /// Whoever has its memory, ROM or configuration open by the kernel's own files about it or a member of
+    /// its group (`resource0`, `rom`, `config` for writing, `/proc/bus/pci`).
+    #[serde(default = "Fact::not_looked")]
+    pub raw: Fact<Vec<Holder>>,
+    /// Mediated devices that its driver carries, by name: they go with it.
+    #[serde(default = "Fact::not_looked")]
+    pub mediated: Fact<Vec<String>>,
 }
 
 impl Look {
@@ -284,6 +291,8 @@ impl Look {
             network: Fact::Unreadable(why.to_owned()),
             storage: Fact::Unreadable(why.to_owned()),
             vfs: Fact::Unreadable(why.to_owned()),
+            raw: Fact::Unreadable(why.to_owned()),
+            mediated: Fact::Unreadable(why.to_owned()),
         }
     }
 }

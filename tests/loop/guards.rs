@@ -140,6 +140,18 @@ async fn a_pf_with_vfs_is_left_alone_until_they_are_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_driver_that_carries_mediated_devices_is_left_with_its_device_until_they_are_gone() {
+    run(async {
+        let device = Use::Mediated("1a9995f6-0000-4000-8000-000000000001".to_owned());
+        let lab = nic_held("mediated-devices: its driver carries", |kernel| kernel.set_use(addr(NIC), device)).await;
+        lab.machine.with(|kernel| kernel.clear_uses(addr(NIC)));
+        lab.secs(66).await;
+        assert_eq!(lab.line(), "ready: 2 ready");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_card_than_declared_is_left_alone() {
     run(async {
         let entry = by("nic", NIC) + "id = \"10de:2684\"\n";

@@ -49,15 +49,14 @@ fn one_fact_holds_a_device_and_allow_lifts_three() {
     fn no<T>() -> Fact<T> {
         Fact::Unreadable("no answer".to_owned())
     }
-    let table: [(Change, Option<Guard>); 14] = [
+    fn somebody() -> Fact<Vec<Holder>> {
+        Fact::Is(vec![Holder { pid: 1, comm: "x".to_owned(), unit: String::new(), uid: 0, node: String::new() }])
+    }
+    let table: [(Change, Option<Guard>); 18] = [
         (|_, _| {}, None),
-        (
-            |_, look| {
-                let holder = Holder { pid: 1, comm: "x".to_owned(), unit: String::new(), uid: 0, node: String::new() };
-                look.holders = Fact::Is(vec![holder]);
-            },
-            Some(Guard::InUse),
-        ),
+        (|_, look| look.holders = somebody(), Some(Guard::InUse)),
+        (|_, look| look.raw = somebody(), Some(Guard::InUse)),
+        (|_, look| look.mediated = Fact::Is(vec!["x".to_owned()]), Some(Guard::MediatedDevices)),
         (|_, look| look.network = Fact::Is(vec!["route".to_owned()]), Some(Guard::CarriesRoute)),
         (|_, look| look.storage = Fact::Is(vec!["mount".to_owned()]), Some(Guard::MountedDisk)),
         (|_, look| look.vfs = Fact::Is(2), Some(Guard::SriovPfWithVfs)),
@@ -70,6 +69,8 @@ fn one_fact_holds_a_device_and_allow_lifts_three() {
         (|_, look| look.storage = no(), Some(Guard::Unreadable)),
         (|_, look| look.vfs = no(), Some(Guard::Unreadable)),
         (|_, look| look.pin = no(), Some(Guard::Unreadable)),
+        (|_, look| look.raw = no(), Some(Guard::Unreadable)),
+        (|_, look| look.mediated = no(), Some(Guard::Unreadable)),
     ];
     let lifts = [Guard::BootDisplay, Guard::CarriesRoute, Guard::MountedDisk];
     for (number, (change, expected)) in table.into_iter().enumerate() {
@@ -79,6 +80,50 @@ fn one_fact_holds_a_device_and_allow_lifts_three() {
         assert_eq!(guard_of(ask(&seen, &on_host(), &lifts, false)), lifted, "{number} allowed");
     }
     assert!(lifts.iter().all(|guard| guard.can_be_allowed()));
+}
+
+#[test]
+fn a_pf_with_vfs_is_looked_at_for_whoever_has_one_of_them() {
+    let vfs = |change: fn(&mut Look)| {
+        with_look(|nic, look| {
+            nic.vfs.insert(0, x(OTHER));
+            change(look);
+        })
+    };
+    let node = "/dev/vfio/2 (of 0000:00:04.0)".to_owned();
+    let open = Holder { pid: 7, comm: "qemu".to_owned(), unit: String::new(), uid: 107, node };
+    let mut seen = vfs(|_| {});
+    let nic: Address = x(NIC);
+    assert_eq!(guard_of(ask(&seen, &on_host(), &[], false)), Some(Guard::SriovPfWithVfs));
+    let mut look = look();
+    look.holders = Fact::Is(vec![open]);
+    seen.functions.get_mut(&nic).unwrap().look = Some(look.into());
+    for drift in [on_host(), Drift::Unbound] {
+        let reason = "qemu[7] has /dev/vfio/2 (of 0000:00:04.0) open".to_owned();
+        assert_eq!(ask(&seen, &drift, &[], false), Verdict::Held(Guard::InUse, reason));
+    }
+    let unknown = vfs(|look| look.holders = Fact::Unreadable("no answer".to_owned()));
+    assert_eq!(guard_of(ask(&unknown, &on_host(), &[], false)), Some(Guard::SriovPfWithVfs));
+    seen.functions.get_mut(&nic).unwrap().look = None;
+    assert_eq!(ask(&seen, &on_host(), &[], false), Verdict::LookFirst);
+    assert_eq!(guard_of(ask(&seen, &Drift::Unbound, &[], true)), Some(Guard::SriovPfWithVfs));
+}
+
+#[test]
+fn a_device_without_a_driver_is_free_only_when_no_program_works_on_it() {
+    let holder = Holder { pid: 7, comm: "dpdk".to_owned(), unit: String::new(), uid: 0, node: "resource0".to_owned() };
+    let table = [
+        (Fact::Is(vec![]), None),
+        (Fact::Is(vec![holder]), Some(Guard::InUse)),
+        (Fact::Unreadable("no answer".to_owned()), Some(Guard::Unreadable)),
+    ];
+    for (raw, expected) in table {
+        let seen = with_look(|nic, look| {
+            nic.driver = Fact::Absent;
+            look.raw = raw;
+        });
+        assert_eq!(guard_of(ask(&seen, &Drift::Unbound, &[], false)), expected);
+    }
 }
 
 #[test]

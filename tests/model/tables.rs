@@ -46,6 +46,8 @@ pub fn look() -> Look {
         network: Fact::Is(Vec::new()),
         storage: Fact::Is(Vec::new()),
         vfs: Fact::Is(0),
+        raw: Fact::Is(Vec::new()),
+        mediated: Fact::Is(Vec::new()),
     }
 }
 

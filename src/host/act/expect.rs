@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use super::kernel::{Kernel, refusal};
 use crate::host::root::is_absent;
+use crate::model::guard::carries;
 use crate::model::pci::{Address, Driver};
 use crate::model::plan::{Guard, Outcome, Target};
 use crate::model::snapshot::{Fact, Look};
@@ -104,9 +105,11 @@ pub(super) fn unused(look: &Look, target: Target, driver: &Driver, allow: &BTree
     // What nobody knows is never lifted: an empty answer for lack of rights would pass for "no".
     let facts = [
         ("holders", look.holders.unreadable()),
+        ("files", look.raw.unreadable()),
         ("network", look.network.unreadable()),
         ("storage", look.storage.unreadable()),
         ("VFs", look.vfs.unreadable()),
+        ("mediated devices", look.mediated.unreadable()),
         ("driver_override", look.pin.unreadable()),
         ("uevent", look.uevent_driver.unreadable()),
     ];
@@ -116,11 +119,14 @@ pub(super) fn unused(look: &Look, target: Target, driver: &Driver, allow: &BTree
     if look.uevent_driver.is() != Some(driver) {
         return held(Guard::BeingReleased, &format!("uevent no longer names {driver}"));
     }
-    if let Some(holder) = look.holders.is().and_then(|holders| holders.first()) {
+    if let Some(holder) = [&look.holders, &look.raw].into_iter().filter_map(Fact::is).flatten().next() {
         return held(Guard::InUse, &holder.to_string());
     }
     if let Fact::Is(vfs @ 1..) = look.vfs {
         return held(Guard::SriovPfWithVfs, &format!("{vfs} VFs would be destroyed"));
+    }
+    if let Some(devices) = look.mediated.is().filter(|devices| !devices.is_empty()) {
+        return held(Guard::MediatedDevices, &carries(devices));
     }
     for (guard, sentences) in [(Guard::CarriesRoute, &look.network), (Guard::MountedDisk, &look.storage)] {
         if let Some(first) = sentences.is().and_then(|all| all.first()).filter(|_| !allow.contains(&guard)) {

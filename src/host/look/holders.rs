@@ -5,58 +5,91 @@ use std::io;
 
 use nix::libc::{EACCES, EPERM, ESRCH};
 
+use super::descriptor::{Access, Descriptor};
 use super::nodes::{Node, Number};
 use super::opened::Opened;
 use super::patience::failed;
+use super::pci_files::{self, PciFiles};
 use super::process::holder;
 use super::view;
-use crate::host::root::{Root, is_absent};
+use crate::host::root::{AtHand, Root, is_absent};
 use crate::model::pci::Address;
 use crate::model::snapshot::Holder;
 
-/// The nodes that are looked for, and whose they are.
-#[derive(Debug, Clone, Default)]
-pub struct Wanted {
-    by_number: BTreeMap<Number, BTreeSet<Address>>,
-    by_name: Vec<(Node, Address)>,
+/// What is looked for, and whose it is: functions' or groups'.
+#[derive(Debug, Clone)]
+pub struct Wanted<O> {
+    by_number: BTreeMap<Number, BTreeMap<O, String>>,
+    by_name: Vec<(Node, O, String)>,
+    files: PciFiles<O>,
 }
 
-impl Wanted {
-    /// Adds a node of a function. A group's node belongs to several.
-    pub fn add(&mut self, node: &Node, owner: Address) {
+// Derived, it would ask for an owner that has a default.
+impl<O> Default for Wanted<O> {
+    fn default() -> Wanted<O> {
+        Wanted { by_number: BTreeMap::new(), by_name: Vec::new(), files: PciFiles::default() }
+    }
+}
+
+/// Whose something is, and of what of theirs: empty for themselves, else the VF or mediated device.
+type Owners<O> = BTreeMap<O, String>;
+
+impl<O: Copy + Ord> Wanted<O> {
+    /// Adds a node of an owner, or of its child `of`. A group's node belongs to several.
+    pub fn add(&mut self, node: &Node, owner: O, of: &str) {
         if let Some(number) = node.number {
-            self.by_number.entry(number).or_default().insert(owner);
+            self.by_number.entry(number).or_default().entry(owner).or_insert_with(|| of.to_owned());
         }
-        self.by_name.push((node.clone(), owner));
+        self.by_name.push((node.clone(), owner, of.to_owned()));
+    }
+
+    /// Adds the kernel's files about a function.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub fn add_files(&mut self, root: &Root, function: Address, owner: O) -> io::Result<()> {
+        self.files.add(root, function, owner)
     }
 
     /// Whose node has this number, or, where a node's number is not known, this name.
-    fn numbered(&self, number: Number, tail: &str) -> BTreeSet<Address> {
-        let named = self.by_name.iter().filter(|(node, _)| node.number.is_none() && node.name == tail);
-        let numbered = self.by_number.get(&number).into_iter().flatten();
-        named.map(|(_, owner)| owner).chain(numbered).copied().collect()
+    fn numbered(&self, number: Number, tail: &str) -> Owners<O> {
+        let named = self.by_name.iter().filter(|(node, ..)| node.number.is_none() && node.name == tail);
+        let named = named.map(|(_, owner, of)| (*owner, of.clone()));
+        named.chain(self.by_number.get(&number).cloned().unwrap_or_default()).collect()
     }
 
     /// Whose node has this name, or one below it (`dri/card0` for `card0`).
-    fn named(&self, tail: &str) -> BTreeSet<Address> {
+    fn named(&self, tail: &str) -> Owners<O> {
+        if tail.is_empty() {
+            return Owners::new();
+        }
         let fits = |node: &Node| tail == node.name || tail.ends_with(&format!("/{}", node.name));
-        self.by_name.iter().filter(|(node, _)| fits(node)).map(|(_, owner)| *owner).collect()
+        let named = self.by_name.iter().filter(|(node, ..)| fits(node));
+        named.map(|(_, owner, of)| (*owner, of.clone())).collect()
     }
 
     /// Whether there is nothing to look for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+        self.by_name.is_empty() && self.files.is_empty()
     }
 }
 
 /// What one scan found.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Scan {
-    /// The holders of each function.
-    pub holders: BTreeMap<Address, BTreeSet<Holder>>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scan<O> {
+    /// The holders of each owner.
+    pub holders: BTreeMap<O, BTreeSet<Holder>>,
+    /// Who has an owner's files in sysfs and procfs open in a way that is use.
+    pub raw: BTreeMap<O, BTreeSet<Holder>>,
     /// Processes that have devices open by way of VFIO, whichever they are.
     pub opened: Vec<Opened>,
+}
+
+impl<O> Default for Scan<O> {
+    fn default() -> Scan<O> {
+        Scan { holders: BTreeMap::new(), raw: BTreeMap::new(), opened: Vec::new() }
+    }
 }
 
 /// Looks through the open files of every process.
@@ -64,7 +97,7 @@ pub struct Scan {
 /// # Errors
 /// A sentence, when there are no processes to look at, or one that may not be looked at: then an
 /// empty answer would not mean "nobody".
-pub fn scan(root: &Root, wanted: &Wanted) -> Result<Scan, String> {
+pub fn scan<O: Copy + Ord>(root: &Root, wanted: &Wanted<O>) -> Result<Scan<O>, String> {
     view::of_processes(root)?;
     let names = root.list("/proc").map_err(|e| failed("list", "/proc", &e))?;
     let mut pids = names.iter().filter_map(|name| name.parse::<u32>().ok()).peekable();
@@ -84,7 +117,7 @@ const NO_NODES: [&str; 4] = ["/memfd:", "/proc/", "/sys/", "/SYSV"];
 
 /// Looks through one process's descriptors, or, when it has none, through its threads': those of a
 /// process whose first thread has ended are only there.
-fn process(root: &Root, wanted: &Wanted, pid: u32, found: &mut Scan) -> Result<(), String> {
+fn process<O: Copy + Ord>(root: &Root, wanted: &Wanted<O>, pid: u32, found: &mut Scan<O>) -> Result<(), String> {
     let own = format!("/proc/{pid}/fd");
     let Some(descriptors) = listed(root, &own)? else { return Ok(()) };
     if !descriptors.is_empty() {
@@ -117,53 +150,91 @@ fn settled<T>(result: io::Result<T>, verb: &str, path: &str) -> Result<Option<T>
     }
 }
 
-fn files(
+/// What is open.
+enum What {
+    /// A device node.
+    Node(Number),
+    /// Something else, whatever it is called.
+    File(AtHand),
+    /// Only its name is known.
+    Name,
+    /// It was closed meanwhile.
+    Gone,
+}
+
+/// What a descriptor has open. The number decides, not the name: that anybody can choose, below /dev too
+/// (/dev/shm, a mount in a user namespace).
+///
+/// A file that its file system does not tell of is no node: what nodes lie on (devtmpfs, tmpfs, the
+/// disks' file systems) answers out of memory. What fails is a server's or somebody's own (a FUSE inode
+/// that went bad: EIO), and one such file of anybody's must not keep all devices from being repaired.
+fn what(root: &Root, path: &str) -> Result<What, String> {
+    match root.at_hand(path) {
+        Ok(AtHand { number: Some(number), .. }) => Ok(What::Node(number)),
+        // A saved tree has plain files for nodes, or none.
+        _ if root.is_hostile() => Ok(What::Name),
+        Ok(told) => Ok(What::File(told)),
+        // The kernel's links lead to what is open also when it was deleted; those of a written tree lead nowhere.
+        Err(e) if is_absent(&e) && !root.is_live() => Ok(What::Name),
+        Err(e) if matches!(e.raw_os_error(), Some(EACCES | EPERM)) => {
+            settled(Err(e), "stat", path).map(|_: Option<()>| What::Gone)
+        }
+        Err(_) => Ok(What::Gone),
+    }
+}
+
+fn files<O: Copy + Ord>(
     root: &Root,
-    wanted: &Wanted,
+    wanted: &Wanted<O>,
     pid: u32,
     directory: &str,
     descriptors: &[String],
-    found: &mut Scan,
+    found: &mut Scan<O>,
 ) -> Result<(), String> {
     let (mut nameless, mut named, mut groups) = (0, BTreeSet::new(), BTreeSet::new());
-    for descriptor in descriptors {
-        let path = format!("{directory}/{descriptor}");
+    for name in descriptors {
+        let file = Descriptor { pid, directory, name };
+        let path = file.path();
         let Some(target) = settled(root.read_link(&path), "read", &path)? else { continue };
         let target = target.to_string_lossy();
         if target == "anon_inode:[vfio-device]" {
-            match told(root, directory, descriptor) {
-                Some(owner) => {
-                    named.insert(owner);
-                    add(root, found, BTreeSet::from([owner]), pid, &target);
-                }
+            match file.vfio_device(root) {
+                Some(function) => _ = named.insert(function),
                 None => nameless += 1,
             }
             continue;
         }
-        // The question below costs as much as the link did (2 µs): not where no node can be.
-        if !target.starts_with('/') || NO_NODES.iter().any(|place| target.starts_with(place)) {
+        // The question below costs as much as the link did (2 µs): not where nothing of a device can be.
+        let none = || NO_NODES.iter().any(|place| target.starts_with(place)) && !pci_files::may_be(&target);
+        if !target.starts_with('/') || none() {
             continue;
         }
         let tail = target.split_once("/dev/").map(|(_, tail)| tail.strip_suffix(" (deleted)").unwrap_or(tail));
         let tail = tail.unwrap_or_default();
-        if let Some(device) = tail.strip_prefix("vfio/devices/") {
-            named.extend(of_device(root, device));
-        } else if let Some(group) = tail.strip_prefix("vfio/") {
-            groups.insert(group.to_owned());
+        let what = what(root, &path)?;
+        let owners = match &what {
+            What::Node(number) => wanted.numbered(*number, tail),
+            What::Name => wanted.named(tail),
+            What::File(_) => Owners::new(),
+            What::Gone => continue,
+        };
+        let vfio = tail.strip_prefix("vfio/").filter(|_| !matches!(what, What::File(_)));
+        // Whoever has a node open by its name alone has not opened the device, and needs no right to it.
+        if (vfio.is_some() || !owners.is_empty()) && file.access(root) == Access::Path {
+            continue;
         }
-        let number = match target.starts_with("/dev/") {
-            true => settled(root.device_number(&path), "stat", &path)?.flatten(),
-            // A node may lie anywhere (a container's raw block volume), but a stat of a file on a dead
-            // network mount would block for ever: only what the kernel has at hand is asked for.
-            false => root.device_number_at_hand(&path),
+        match vfio.map(|name| (name, name.strip_prefix("devices/"))) {
+            Some((_, Some(device))) => named.extend(of_device(root, device)),
+            Some((group, None)) => _ = groups.insert(group.to_owned()),
+            None => {}
+        }
+        add(root, &mut found.holders, owners, pid, &target);
+        let files = match what {
+            What::File(told) => wanted.files.owners(root, file, &target, Some(told)),
+            What::Name => wanted.files.owners(root, file, &target, None),
+            What::Node(_) | What::Gone => BTreeSet::new(),
         };
-        let owners = match number {
-            Some(number) => wanted.numbered(number, tail),
-            // The /dev of a chroot or container that does not tell: compare the name alone.
-            None if !tail.is_empty() => wanted.named(tail),
-            None => continue,
-        };
-        add(root, found, owners, pid, &target);
+        add(root, &mut found.raw, files.into_iter().map(|owner| (owner, String::new())).collect(), pid, &target);
     }
     if nameless > 0 || !named.is_empty() {
         let holder = holder(root, pid, "a VFIO device (nothing says which)");
@@ -172,30 +243,20 @@ fn files(
     Ok(())
 }
 
-fn add(root: &Root, found: &mut Scan, owners: BTreeSet<Address>, pid: u32, node: &str) {
+fn add<O: Copy + Ord>(root: &Root, to: &mut BTreeMap<O, BTreeSet<Holder>>, owners: Owners<O>, pid: u32, node: &str) {
     if owners.is_empty() {
         return;
     }
     let holder = holder(root, pid, node);
-    for owner in owners {
-        found.holders.entry(owner).or_default().insert(holder.clone());
+    for (owner, of) in owners {
+        let node = if of.is_empty() { node.to_owned() } else { format!("{node} (of {of})") };
+        to.entry(owner).or_default().insert(Holder { node, ..holder.clone() });
     }
 }
 
 /// The function behind the node `/dev/vfio/devices/<name>`.
 fn of_device(root: &Root, name: &str) -> Option<Address> {
     root.link_name(&format!("/sys/class/vfio-dev/{name}/device")).ok()?.parse().ok()
-}
-
-/// The function behind a VFIO device's descriptor, where the kernel tells (from 6.17 on).
-fn told(root: &Root, directory: &str, descriptor: &str) -> Option<Address> {
-    let info = root.read_text(&format!("{directory}info/{descriptor}")).ok()?;
-    syspath(&info)
-}
-
-fn syspath(info: &str) -> Option<Address> {
-    let path = info.lines().find_map(|line| line.strip_prefix("vfio-device-syspath:"))?;
-    path.trim().rsplit('/').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -211,9 +272,9 @@ mod tests {
         GPU.parse().unwrap()
     }
 
-    fn wanted(name: &str, number: Option<Number>) -> Wanted {
+    fn wanted(name: &str, number: Option<Number>) -> Wanted<Address> {
         let mut wanted = Wanted::default();
-        wanted.add(&Node { name: name.to_owned(), number }, gpu());
+        wanted.add(&Node { name: name.to_owned(), number }, gpu(), "");
         wanted
     }
 
@@ -270,6 +331,69 @@ mod tests {
     }
 
     #[test]
+    fn a_plain_file_with_a_nodes_name_holds_nothing_and_spoils_nothing() {
+        let tree = tempfile::tempdir().unwrap();
+        for name in ["dev/vfio/15", "dev/shm/dev/vfio/15"] {
+            fs::create_dir_all(tree.path().join(name).parent().unwrap()).unwrap();
+            fs::write(tree.path().join(name), "").unwrap();
+        }
+        let at = |name: &str| tree.path().join(name).to_str().unwrap().to_owned();
+        let device = "anon_inode:[vfio-device]";
+        process(tree.path(), 8, &[&at("dev/vfio/15"), &at("dev/shm/dev/vfio/15"), device]);
+        let root = Root::trusted(tree.path());
+        for number in [None, Some((false, 243, 0))] {
+            let found = scan(&root, &wanted("vfio/15", number)).unwrap();
+            assert!(found.holders.is_empty(), "{found:?}");
+            // Nor does it account for a device that somebody has open.
+            assert!(found.opened[0].groups.is_empty(), "{found:?}");
+        }
+        // A saved tree has plain files for nodes.
+        process(tree.path(), 9, &["/dev/vfio/15"]);
+        let hostile = Root::hostile(tree.path()).unwrap();
+        assert!(scan(&hostile, &wanted("vfio/15", None)).unwrap().holders.contains_key(&gpu()));
+    }
+
+    #[test]
+    fn a_node_that_is_open_by_its_name_alone_is_not_open() {
+        let tree = tempfile::tempdir().unwrap();
+        process(tree.path(), 8, &["/dev/null"]);
+        let info = tree.path().join("proc/8/fdinfo");
+        fs::create_dir_all(&info).unwrap();
+        let root = Root::trusted(tree.path());
+        for (flags, held) in [("012100000", false), ("0100002", true), ("0100000", true)] {
+            fs::write(info.join("0"), format!("pos:\t0\nflags:\t{flags}\n")).unwrap();
+            let found = scan(&root, &wanted("card0", Some((false, 1, 3)))).unwrap();
+            assert_eq!(found.holders.contains_key(&gpu()), held, "{flags}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_fails_to_tell_what_it_is_spoils_nothing() {
+        // A link that leads to itself stands for any error that is neither "not there" nor a lack of rights.
+        let tree = tempfile::tempdir().unwrap();
+        let circle = tree.path().join("dev/vfio/15");
+        fs::create_dir_all(circle.parent().unwrap()).unwrap();
+        symlink(&circle, &circle).unwrap();
+        process(tree.path(), 8, &[circle.to_str().unwrap()]);
+        process(tree.path(), 9, &["/dev/null"]);
+        let root = Root::trusted(tree.path());
+        let found = scan(&root, &wanted("vfio/15", Some((false, 1, 3)))).unwrap();
+        let pids: Vec<u32> = found.holders[&gpu()].iter().map(|holder| holder.pid).collect();
+        assert_eq!(pids, [9]);
+    }
+
+    #[test]
+    fn a_childs_node_holds_its_parent_and_says_whose_it_is() {
+        let tree = tempfile::tempdir().unwrap();
+        process(tree.path(), 8, &["/dev/null"]);
+        let mut wanted = Wanted::default();
+        wanted.add(&Node { name: "vfio/20".to_owned(), number: Some((false, 1, 3)) }, gpu(), "0000:01:10.0");
+        let found = scan(&Root::trusted(tree.path()), &wanted).unwrap();
+        let holder = found.holders[&gpu()].first().unwrap();
+        assert_eq!(holder.to_string(), "qemu[8] of vm.service has /dev/null (of 0000:01:10.0) open");
+    }
+
+    #[test]
     fn a_thread_that_outlives_the_first_one_still_holds() {
         let tree = tempfile::tempdir().unwrap();
         process(tree.path(), 8, &[]);
@@ -296,7 +420,6 @@ mod tests {
         fs::create_dir_all(&info).unwrap();
         fs::write(info.join("0"), format!("pos:\t0\nvfio-device-syspath: /sys/devices/pci0000:00/{GPU}\n")).unwrap();
         let found = scan(&root, &wanted("vfio/15", None)).unwrap();
-        assert!(found.holders.contains_key(&gpu()));
         assert_eq!((found.opened[0].nameless, &found.opened[0].named), (1, &BTreeSet::from([gpu()])));
     }
 

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::ask::{Ask, Looked, Pin, Serial};
-use super::attributes::{self, Readings, directory, locked_files, override_file, without_driver};
+use super::attributes::{self, Readings, directory, driver_link, locked_files, override_file, without_driver};
 use super::holders::{Scan, Wanted, scan};
 use super::network::Network;
 use super::parts::{Part, Parts};
-use super::patience::{Pending, Reading, Unanswered, read_all, start};
+use super::patience::{Pending, Reading, Unanswered, failed, read_all, start};
 use super::site::{Site, below_of, information, site};
 use super::{ids, opened, storage, traffic};
 use crate::host::port::Closer;
@@ -192,7 +192,7 @@ fn facts(
 ) -> (Readings, BTreeMap<Address, Look>) {
     let networks = networks(root, sites, ask);
     let disks = begin_disks(root, sites, ask);
-    let holders = holders(root, sites);
+    let (holders, unlisted) = holders(root, sites);
     let (readings, unread) = match reading.and_then(|pending| Ok(pending.wait()?)) {
         Ok(readings) => (readings, None),
         Err(why) => (Readings::new(), Some(why)),
@@ -212,6 +212,11 @@ fn facts(
             network: carried(root, site, networks.as_ref()).map_or_else(Fact::Unreadable, Fact::Is),
             storage: disks.map_or_else(Fact::Unreadable, Fact::Is),
             vfs: attributes::vfs(&readings, site.address),
+            raw: raw(root, site, &holders, unlisted.get(&site.address)),
+            mediated: match &site.below {
+                Ok(below) => Fact::Is(below.mediated.iter().cloned().collect()),
+                Err(why) => Fact::Unreadable(why.clone()),
+            },
             uevent_driver,
         };
         if let Some(why) = &unread {
@@ -280,16 +285,22 @@ fn end_disks(sites: &[Site], begun: Disks, late: &mut Parts) -> Vec<Result<Vec<S
     sites.iter().zip(begun).map(end).collect()
 }
 
-/// One scan of /proc for all functions; none when there is no node that anybody could have open.
-fn holders(root: &Root, sites: &[Site]) -> Result<Scan, String> {
-    let mut wanted = Wanted::default();
+/// One scan of /proc for all functions.
+fn holders(root: &Root, sites: &[Site]) -> (Result<Scan<Address>, String>, BTreeMap<Address, String>) {
+    let (mut wanted, mut unlisted) = (Wanted::default(), BTreeMap::new());
     for site in sites {
-        site.nodes.iter().flatten().for_each(|node| wanted.add(node, site.address));
+        site.nodes.iter().flatten().for_each(|held| wanted.add(&held.node, site.address, &held.of));
+        for function in site.files.iter().flatten() {
+            if let Err(e) = wanted.add_files(root, *function, site.address) {
+                unlisted.insert(site.address, failed("list", &directory(*function), &e));
+            }
+        }
     }
-    if wanted.is_empty() { Ok(Scan::default()) } else { scan(root, &wanted) }
+    let scan = if wanted.is_empty() { Ok(Scan::default()) } else { scan(root, &wanted) };
+    (scan, unlisted)
 }
 
-fn held(root: &Root, site: &Site, uevent: &Fact<Driver>, scan: &Result<Scan, String>) -> Fact<Vec<Holder>> {
+fn held(root: &Root, site: &Site, uevent: &Fact<Driver>, scan: &Result<Scan<Address>, String>) -> Fact<Vec<Holder>> {
     let nodes = match &site.nodes {
         Err(why) => return Fact::Unreadable(why.clone()),
         Ok(nodes) => nodes,
@@ -302,13 +313,49 @@ fn held(root: &Root, site: &Site, uevent: &Fact<Driver>, scan: &Result<Scan, Str
         Ok(scan) => scan,
     };
     let mut found: Vec<Holder> = scan.holders.get(&site.address).into_iter().flatten().cloned().collect();
+    for process in &scan.opened {
+        let ours = process.named.iter().find(|named| **named == site.address || site.children.contains(named));
+        let known = found.iter().any(|holder| holder.pid == process.holder.pid);
+        if let Some(named) = ours.filter(|_| !known) {
+            found.push(Holder { node: format!("VFIO device {named}"), ..process.holder.clone() });
+        }
+    }
+    if !found.is_empty() {
+        return Fact::Is(found);
+    }
     let vfio = site.below.as_ref().is_ok_and(|below| below.vfio);
     // While it is being released the link is gone; `uevent` still names the driver.
     let driver = site.driver.as_ref().or_else(|| uevent.is());
-    if let Some(driver) = driver.filter(|driver| found.is_empty() && (vfio || driver.module().as_str() == "vfio_pci")) {
+    if let Some(driver) = driver.filter(|driver| vfio || driver.module().as_str() == "vfio_pci") {
         found.extend(opened::perhaps(root, site.address, driver, &scan.opened));
     }
+    for child in &site.children {
+        match driver_link(root, *child) {
+            Ok(Some(driver)) if is_vfio(root, *child, &driver) => {
+                found.extend(opened::perhaps(root, *child, &driver, &scan.opened));
+            }
+            Ok(_) => {}
+            Err(e) => return Fact::Unreadable(failed("read the driver of", &directory(*child), &e)),
+        }
+    }
     Fact::Is(found)
+}
+
+/// Whether a driver gives a function to user space.
+fn is_vfio(root: &Root, address: Address, driver: &Driver) -> bool {
+    driver.module().as_str() == "vfio_pci" || root.exists(&format!("{}/vfio-dev", directory(address))).unwrap_or(true)
+}
+
+/// Who has it open without a node. A saved tree without processes says nothing of what has no node either.
+fn raw(root: &Root, site: &Site, scan: &Result<Scan<Address>, String>, unlisted: Option<&String>) -> Fact<Vec<Holder>> {
+    if let Some(why) = site.files.as_ref().err().or(unlisted) {
+        return Fact::Unreadable(why.clone());
+    }
+    match scan {
+        Ok(scan) => Fact::Is(scan.raw.get(&site.address).into_iter().flatten().cloned().collect()),
+        Err(_) if !root.is_live() && site.nodes.as_ref().is_ok_and(Vec::is_empty) => Fact::Is(Vec::new()),
+        Err(why) => Fact::Unreadable(why.clone()),
+    }
 }
 
 #[cfg(test)]

@@ -201,6 +201,58 @@ fn a_saved_tree_knows_neither_holders_nor_traffic_nor_disks() {
     }
 }
 
+/// A PF whose VF, in group 16, is in the hands of process 8, which has its node: /dev/null's number.
+fn with_vf() -> tempfile::TempDir {
+    let tree = assigned("/dev/null");
+    let (pf, vf) = (format!("sys/bus/pci/devices/{NIC}"), "sys/bus/pci/devices/0000:03:10.0");
+    write(tree.path(), "sys/class/vfio/15/dev", "243:1\n");
+    write(tree.path(), "sys/class/vfio/16/dev", "1:3\n");
+    write(tree.path(), &format!("{vf}/class"), "0x020000\n");
+    link(tree.path(), &format!("{vf}/iommu_group"), "../../../kernel/iommu_groups/16");
+    link(tree.path(), &format!("{pf}/virtfn0"), "../0000:03:10.0");
+    tree
+}
+
+#[test]
+fn whoever_has_a_vf_open_holds_its_pf() {
+    let tree = with_vf();
+    let looked = look(&Root::trusted(tree.path()), &ask(false, false));
+    let holders = looked.looks[&nic()].holders.is().unwrap();
+    assert_eq!(holders[0].to_string(), "qemu[8] has /dev/null (of 0000:03:10.0) open");
+    // A mediated device of the VF, as vGPUs are.
+    let mdev = "sys/bus/pci/devices/0000:03:10.0/1a9995f6-0000-4000-8000-000000000001";
+    fs::remove_file(tree.path().join("sys/bus/pci/devices/0000:03:10.0/iommu_group")).unwrap();
+    link(tree.path(), &format!("{mdev}/iommu_group"), "../../../../kernel/iommu_groups/16");
+    let looked = look(&Root::trusted(tree.path()), &ask(false, false));
+    let said = looked.looks[&nic()].holders.is().unwrap()[0].to_string();
+    assert!(said.contains("(of 1a9995f6-0000-4000-8000-000000000001 on 0000:03:10.0)"), "{said}");
+}
+
+#[test]
+fn whoever_has_the_memory_of_a_function_or_of_one_of_its_group_open_uses_it() {
+    let tree = assigned("socket:[1]");
+    let other = "sys/bus/pci/devices/0000:04:00.0";
+    write(tree.path(), &format!("{other}/resource0"), "");
+    for member in [NIC, "0000:04:00.0"] {
+        write(tree.path(), &format!("sys/bus/kernel/iommu_groups/15/devices/{member}"), "");
+    }
+    let path = tree.path().join(other).join("resource0");
+    link(tree.path(), "proc/8/fd/1", path.to_str().unwrap());
+    let looked = look(&Root::trusted(tree.path()), &ask(false, false));
+    let found = &looked.looks[&nic()];
+    assert_eq!(found.holders, Fact::Is(Vec::new()));
+    assert!(found.raw.is().unwrap()[0].to_string().ends_with("resource0 open"), "{found:?}");
+}
+
+#[test]
+fn the_mediated_devices_of_a_driver_are_found() {
+    let tree = assigned("socket:[1]");
+    let device = "1a9995f6-0000-4000-8000-000000000001";
+    fs::create_dir_all(tree.path().join(format!("sys/bus/pci/devices/{NIC}/{device}"))).unwrap();
+    let looked = look(&Root::trusted(tree.path()), &ask(false, false));
+    assert_eq!(looked.looks[&nic()].mediated, Fact::Is(vec![device.to_owned()]));
+}
+
 #[test]
 fn an_interface_that_left_its_directory_empty_is_in_use() {
     let tree = assigned("/dev/null");

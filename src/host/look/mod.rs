@@ -12,6 +12,8 @@
 //! * [`ids`]: what vfio-pci takes by its `ids=`, pinned or not
 //! * [`nodes`]: which device nodes, disks and network interfaces lie below it
 //! * [`holders`]: who has them open, by one scan of /proc
+//! * [`descriptor`]: how a file is open, as fdinfo tells
+//! * [`pci_files`]: functions that are open by the kernel's own files about them
 //! * [`opened`]: who may have it open although no node gives that away
 //! * [`process`]: a process's name, unit and user
 //! * [`refcount`]: use that shows in a module's reference count alone
@@ -24,6 +26,7 @@
 
 pub mod ask;
 pub mod attributes;
+pub mod descriptor;
 pub mod dump;
 pub mod holders;
 pub mod ids;
@@ -34,6 +37,7 @@ pub mod nodes;
 pub mod opened;
 pub mod parts;
 pub mod patience;
+pub mod pci_files;
 pub mod process;
 pub mod refcount;
 pub mod rtnetlink;

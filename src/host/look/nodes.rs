@@ -1,7 +1,9 @@
 //! Which device nodes, disks and network interfaces belong to a function.
 
+use std::collections::BTreeSet;
 use std::io;
 
+use crate::host::mediated;
 use crate::host::root::{Root, is_absent};
 use crate::model::pci::Address;
 
@@ -44,6 +46,22 @@ pub struct Below {
     pub partial_nets: Vec<String>,
     /// Whether VFIO has it: there is a `vfio-dev` directory (from 6.1 on).
     pub vfio: bool,
+    /// Devices below it that have an IOMMU group of their own: mediated devices, functions behind a
+    /// VMD controller.
+    pub groups: BTreeSet<Grouped>,
+    /// Functions below it.
+    pub functions: BTreeSet<Address>,
+    /// Mediated devices that its driver carries.
+    pub mediated: BTreeSet<String>,
+}
+
+/// A device below a function, in an IOMMU group.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Grouped {
+    /// Its name: a mediated device's UUID, an address.
+    pub name: String,
+    /// The group, as its link names it.
+    pub group: String,
 }
 
 /// Directories with neither nodes nor interfaces below them: a NIC has hundreds of them.
@@ -53,7 +71,9 @@ pub(in crate::host) const BARREN: [&str; 8] =
 /// More directories than any function has; a saved tree may hold anything.
 const MOST: usize = 100_000;
 
-/// Walks a function's directory without following a link.
+/// Walks a function's directory without following a link: whatever its driver has made lies below it,
+/// each with its nodes (`dev`) and its group (`iommu_group`), be it a mediated device, a vDPA or auxiliary
+/// device, a disk or a port.
 ///
 /// It descends into the functions below it unless it is a PCI bridge (`bridge`): those do not need
 /// the bridge's driver, while unbinding the driver of a VMD controller takes all below it away.
@@ -82,7 +102,11 @@ pub fn below(root: &Root, directory: &str, bridge: bool) -> io::Result<Below> {
         } else if !name.is_empty() && entries.iter().any(|(entry, _)| entry == "dev") {
             node(root, &mut found, &path, &name)?;
         }
-        found.vfio |= name == "vfio-dev";
+        // A mediated device has one, too.
+        found.vfio |= path.len() == directory.len() + "/vfio-dev".len() && path.ends_with("/vfio-dev");
+        if path != directory {
+            child(root, &mut found, &path, &name, &entries)?;
+        }
         if let Some(head) = multipath_head(&name) {
             heads(root, &mut found, &head)?;
         }
@@ -96,6 +120,26 @@ pub fn below(root: &Root, directory: &str, bridge: bool) -> io::Result<Below> {
     found.blocks.sort_unstable();
     found.blocks.dedup();
     Ok(found)
+}
+
+/// Takes note of a device below the function, if the directory is one.
+fn child(root: &Root, found: &mut Below, path: &str, name: &str, entries: &[(String, bool)]) -> io::Result<()> {
+    let has = |wanted: &str| entries.iter().any(|(entry, _)| entry == wanted);
+    if let Ok(function) = name.parse::<Address>() {
+        found.functions.insert(function);
+    }
+    if has("mdev_type") || mediated::is_uuid(name) {
+        found.mediated.insert(name.to_owned());
+    }
+    if !has("iommu_group") {
+        return Ok(());
+    }
+    match root.link_name(&format!("{path}/iommu_group")) {
+        Ok(group) => _ = found.groups.insert(Grouped { name: name.to_owned(), group }),
+        Err(e) if is_absent(&e) => {}
+        Err(e) => return Err(e),
+    }
+    Ok(())
 }
 
 /// A `net` directory lists the interfaces of this network namespace; its number of links is two and
@@ -218,6 +262,31 @@ mod tests {
             interfaces(&mut found, "/d/net", &entries, links);
             assert_eq!(found.partial_nets.len(), usize::from(partial), "{links}");
             assert_eq!((found.interfaces.len(), found.empty_nets.len()), (1, 0));
+        }
+    }
+
+    #[test]
+    fn devices_below_are_found_with_their_groups_and_do_not_make_it_vfios() {
+        let tree = tempfile::tempdir().unwrap();
+        let root = tree.path();
+        let (mdev, function) = ("1a9995f6-0000-4000-8000-000000000001", "10000:e1:00.0");
+        class(root, &format!("d/{mdev}/vfio-dev/vfio3"), "vfio-dev", "511:3");
+        class(root, "d/vdpa0/vhost-vdpa-0", "vhost-vdpa", "240:0");
+        class(root, "d/mlx5_core.sf.2/infiniband_verbs/uverbs2", "infiniband_verbs", "231:194");
+        class(root, "d/uio/uio0", "uio", "239:0");
+        fs::create_dir_all(root.join(format!("d/wq0/{mdev}2"))).unwrap();
+        fs::create_dir_all(root.join(format!("d/pci10000:e0/{function}"))).unwrap();
+        symlink("../../kernel/iommu_groups/20", root.join(format!("d/{mdev}/iommu_group"))).unwrap();
+        symlink("../../../kernel/iommu_groups/21", root.join(format!("d/pci10000:e0/{function}/iommu_group"))).unwrap();
+        symlink("mdev_supported_types/x", root.join(format!("d/wq0/{mdev}2/mdev_type"))).unwrap();
+        let hostile = Root::hostile(root).unwrap();
+        for found in [below(&Root::trusted(root), "/d", false).unwrap(), below(&hostile, "/d", false).unwrap()] {
+            let grouped = |name: &str, group: &str| Grouped { name: name.to_owned(), group: group.to_owned() };
+            assert_eq!(found.groups, BTreeSet::from([grouped(function, "21"), grouped(mdev, "20")]));
+            assert_eq!(found.functions, BTreeSet::from([function.parse().unwrap()]));
+            assert_eq!(found.mediated, BTreeSet::from([mdev.to_owned(), format!("{mdev}2")]));
+            assert_eq!(names(&found.nodes), ["uio0", "uverbs2", "vfio/devices/vfio3", "vhost-vdpa-0"]);
+            assert!(!found.vfio);
         }
     }
 

@@ -1,9 +1,10 @@
 //! One function as sysfs shows it without blocking: its driver, and the nodes it can be held by.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use super::attributes::{Readings, directory, driver_link};
-use super::nodes::{Below, Node, below, parse_number};
+use super::nodes::{Below, Grouped, Node, below, parse_number};
 use super::patience::{Reading, failed};
 use crate::host::root::{Root, is_absent};
 use crate::model::pci::{Address, Driver};
@@ -19,8 +20,21 @@ pub struct Site {
     pub driver: Option<Driver>,
     /// What lies below it.
     pub below: Result<Below, String>,
-    /// All nodes by which it can be held, those of its group among them.
-    pub nodes: Result<Vec<Node>, String>,
+    /// All nodes by which it can be held, those of its group and of its children's among them.
+    pub nodes: Result<Vec<Held>, String>,
+    /// Its VFs and the functions below it: who has one of them open has a part of it.
+    pub children: BTreeSet<Address>,
+    /// The functions by whose files in sysfs and procfs it is used: these, and its group's.
+    pub files: Result<BTreeSet<Address>, String>,
+}
+
+/// A node by which a function can be held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The node.
+    pub node: Node,
+    /// Which of its children the node is of; empty for its own.
+    pub of: String,
 }
 
 /// NVIDIA's file about a function, where its driver has it: the driver answers under a lock of its own.
@@ -37,11 +51,45 @@ pub fn site(root: &Root, address: Address, object: u64, read: &Readings) -> Site
     let path = directory(address);
     let driver = driver_link(root, address).map_err(|e| failed("read", &format!("{path}/driver"), &e));
     let below = below_of(root, address);
-    let nodes = match (&driver, &below) {
-        (Err(why), _) | (_, Err(why)) => Err(why.clone()),
-        (Ok(driver), Ok(below)) => all_nodes(root, address, driver.as_ref(), below, read),
+    let vfs = vfs(root, &path).map_err(|e| failed("list", &path, &e));
+    let nodes = match (&driver, &below, &vfs) {
+        (Err(why), ..) | (_, Err(why), _) | (.., Err(why)) => Err(why.clone()),
+        (Ok(driver), Ok(below), Ok(vfs)) => all_nodes(root, address, driver.as_ref(), below, vfs, read),
     };
-    Site { address, object, driver: driver.unwrap_or_default(), below, nodes }
+    let vfs = vfs.into_iter().flatten();
+    let children: BTreeSet<Address> = below.iter().flat_map(|below| &below.functions).copied().chain(vfs).collect();
+    let files = members(root, &path).map(|mut members| {
+        members.extend(children.iter().copied().chain([address]));
+        members
+    });
+    let files = files.map_err(|e| failed("list the group of", &path, &e));
+    Site { address, object, driver: driver.unwrap_or_default(), below, nodes, children, files }
+}
+
+/// The `virtfnN` links of a PF.
+fn vfs(root: &Root, directory: &str) -> io::Result<BTreeSet<Address>> {
+    let names = match root.list(directory) {
+        Err(e) if is_absent(&e) => return Ok(BTreeSet::new()),
+        names => names?,
+    };
+    let mut found = BTreeSet::new();
+    for name in names.iter().filter(|name| name.starts_with("virtfn")) {
+        match root.link_name(&format!("{directory}/{name}")) {
+            Ok(vf) => found.extend(vf.parse::<Address>()),
+            Err(e) if is_absent(&e) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(found)
+}
+
+/// The functions in the group of a function.
+fn members(root: &Root, directory: &str) -> io::Result<BTreeSet<Address>> {
+    match root.list(&format!("{directory}/iommu_group/devices")) {
+        Ok(names) => Ok(names.iter().filter_map(|name| name.parse().ok()).collect()),
+        Err(e) if is_absent(&e) => Ok(BTreeSet::new()),
+        Err(e) => Err(e),
+    }
 }
 
 /// What lies below a function.
@@ -57,16 +105,18 @@ fn all_nodes(
     address: Address,
     driver: Option<&Driver>,
     below: &Below,
+    vfs: &BTreeSet<Address>,
     read: &Readings,
-) -> Result<Vec<Node>, String> {
+) -> Result<Vec<Held>, String> {
     let path = directory(address);
-    let mut found = below.nodes.clone();
-    found.extend(of_group(root, &path).map_err(|e| failed("find the group of", &path, &e))?);
+    let own = |node: Node| Held { node, of: String::new() };
+    let mut found: Vec<Held> = below.nodes.iter().cloned().map(own).collect();
+    found.extend(of_group(root, &path).map_err(|e| failed("find the group of", &path, &e))?.into_iter().map(own));
     if driver.is_some_and(|driver| driver.as_str() == "nvidia") {
         let file = format!("/proc/driver/nvidia/gpus/{address}/information");
         match read.get(&file) {
             Some(Reading::Text(text)) => {
-                found.push(of_nvidia(text).ok_or_else(|| format!("read {file}: no Device Minor"))?);
+                found.push(own(of_nvidia(text).ok_or_else(|| format!("read {file}: no Device Minor"))?));
             }
             Some(Reading::Failed(why) | Reading::Late(why)) => return Err(why.clone()),
             // A virtual function that the driver hands to guests is no GPU of the host's.
@@ -74,7 +124,34 @@ fn all_nodes(
             Some(Reading::Gone) | None => return Err(format!("read {file}: not there, so its node is unknown")),
         }
     }
+    found.extend(of_children(root, below, None)?);
+    for vf in vfs {
+        found.extend(of_vf(root, *vf)?);
+    }
     Ok(found)
+}
+
+/// The nodes of the groups that devices below a function are in.
+fn of_children(root: &Root, below: &Below, vf: Option<Address>) -> Result<Vec<Held>, String> {
+    let mut found = Vec::new();
+    for Grouped { name, group } in &below.groups {
+        let nodes = group_nodes(root, group).map_err(|e| format!("find the node of group {group}, of {name}: {e}"))?;
+        let of = vf.map_or_else(|| name.clone(), |vf| format!("{name} on {vf}"));
+        found.extend(nodes.into_iter().map(|node| Held { node, of: of.clone() }));
+    }
+    Ok(found)
+}
+
+/// A VF lies beside its PF in sysfs, and goes with its PF's driver.
+fn of_vf(root: &Root, vf: Address) -> Result<Vec<Held>, String> {
+    let path = directory(vf);
+    let below = match below(root, &path, false) {
+        Err(e) if is_absent(&e) => return Ok(Vec::new()),
+        below => below.map_err(|e| failed("walk", &path, &e))?,
+    };
+    let group = of_group(root, &path).map_err(|e| failed("find the group of", &path, &e))?;
+    let own = below.nodes.iter().cloned().chain(group).map(|node| Held { node, of: vf.to_string() });
+    Ok(own.chain(of_children(root, &below, Some(vf))?).collect())
 }
 
 /// The nodes through which VFIO gives an IOMMU group away: `/dev/vfio/15` or `/dev/vfio/noiommu-15`.
@@ -83,8 +160,12 @@ fn of_group(root: &Root, directory: &str) -> io::Result<Vec<Node>> {
         Err(e) if is_absent(&e) => return Ok(Vec::new()),
         group => group?,
     };
+    group_nodes(root, &group)
+}
+
+fn group_nodes(root: &Root, group: &str) -> io::Result<Vec<Node>> {
     let mut found = Vec::new();
-    for name in [group.clone(), format!("noiommu-{group}")] {
+    for name in [group.to_owned(), format!("noiommu-{group}")] {
         let number = match root.read_text(&format!("/sys/class/vfio/{name}/dev")) {
             Ok(text) => parse_number(&text).map(|(major, minor)| (false, major, minor)),
             Err(e) if is_absent(&e) => None,

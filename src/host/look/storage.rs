@@ -130,7 +130,7 @@ fn loops(root: &Root) -> Vec<(String, String, Option<Number>)> {
     let shown = |name: String| {
         let file = root.read_text(&format!("/sys/class/block/{name}/loop/backing_file")).ok()?;
         let file = file.trim_end_matches('\n').to_owned();
-        let number = root.device_number_at_hand(&file);
+        let number = root.at_hand(&file).ok().and_then(|told| told.number);
         Some((name, file, number))
     };
     names.filter_map(shown).collect()

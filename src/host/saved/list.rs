@@ -65,7 +65,7 @@ const fn rules(at: &'static str) -> Collected {
 }
 
 /// All of it, but for [`below`](super::below) and [`odds`](super::odds).
-pub const LIST: [Collected; 72] = [
+pub const LIST: [Collected; 74] = [
     whole(
         DEVICE,
         &["vendor", "device", "subsystem_vendor", "subsystem_device", "class", "modalias"],
@@ -81,6 +81,8 @@ pub const LIST: [Collected; 72] = [
     slow(DEVICE, &["driver_override"], ".\n", "which driver it is pinned to"),
     slow(DEVICE, &["uevent"], "DRIVER=.\n", "which driver is being unbound from it"),
     slow(DEVICE, &["sriov_numvfs"], "?\n", "how many virtual functions it has"),
+    link("/sys/bus/mdev/devices", &["*"], "mediated devices"),
+    link("/sys/bus/mdev/devices/*", &["iommu_group", "mdev_type"], "which group and kind they are"),
     whole("/sys/bus/pci", &["drivers_autoprobe"], "whether drivers take devices by themselves"),
     link("/sys/bus/pci/drivers/*", &["module", "FUNCTION"], "which module a driver is of, and what is on it"),
     whole("/sys/kernel/iommu_groups/GROUP", &["name", "type", "reserved_regions"], "what a group is"),

@@ -230,6 +230,13 @@ impl Kernel {
         }
     }
 
+    /// The host needs it for nothing any more.
+    pub fn clear_uses(&mut self, address: Address) {
+        if let Some(device) = self.devices.get_mut(&address) {
+            device.uses.clear();
+        }
+    }
+
     /// Who unloads modules from now on: then the trace names him. Nobody traces without one.
     pub fn set_outsider(&mut self, outsider: Option<Culprit>) {
         self.outsider = outsider;

@@ -308,6 +308,8 @@ fn unused(look: &Look, lifted: impl Fn(Guard) -> bool) -> Result<(), String> {
         look.network.unreadable(),
         look.storage.unreadable(),
         look.vfs.unreadable(),
+        look.raw.unreadable(),
+        look.mediated.unreadable(),
         look.pin.unreadable(),
         look.uevent_driver.unreadable(),
     ];
@@ -319,6 +321,9 @@ fn unused(look: &Look, lifted: impl Fn(Guard) -> bool) -> Result<(), String> {
     }
     if look.vfs.is().is_some_and(|vfs| *vfs > 0) {
         return Err(Guard::SriovPfWithVfs.to_string());
+    }
+    if look.mediated.is().is_some_and(|devices| !devices.is_empty()) {
+        return Err(Guard::MediatedDevices.to_string());
     }
     for (guard, found) in [(Guard::CarriesRoute, &look.network), (Guard::MountedDisk, &look.storage)] {
         if let Some(first) = found.is().and_then(|all| all.first()).filter(|_| !lifted(guard)) {

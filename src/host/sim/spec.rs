@@ -239,4 +239,6 @@ pub enum Use {
     Namespace(String),
     /// A mount, swap, md, dm: one sentence.
     Storage(String),
+    /// A mediated device, by name.
+    Mediated(String),
 }

@@ -169,11 +169,15 @@ impl Kernel {
         let uses = || device.uses.iter().filter(|_| native);
         let network = uses().filter_map(|what| match what {
             Use::Network(sentence) | Use::Namespace(sentence) => Some(sentence.clone()),
-            Use::Storage(_) => None,
+            Use::Storage(_) | Use::Mediated(_) => None,
         });
         let storage = uses().filter_map(|what| match what {
             Use::Storage(sentence) => Some(sentence.clone()),
-            Use::Network(_) | Use::Namespace(_) => None,
+            Use::Network(_) | Use::Namespace(_) | Use::Mediated(_) => None,
+        });
+        let mediated = uses().filter_map(|what| match what {
+            Use::Mediated(name) => Some(name.clone()),
+            Use::Network(_) | Use::Namespace(_) | Use::Storage(_) => None,
         });
         let vfs = u32::try_from(device.vfs.len()).unwrap_or(u32::MAX);
         Some(Look {
@@ -187,6 +191,8 @@ impl Kernel {
             network: self.fact(address, About::Network, "net", network.collect()),
             storage: self.fact(address, About::Storage, "block", storage.collect()),
             vfs: self.fact(address, About::Vfs, "sriov_numvfs", vfs),
+            raw: Fact::Is(Vec::new()),
+            mediated: Fact::Is(mediated.collect()),
         })
     }
 

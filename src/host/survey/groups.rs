@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::read;
 use crate::host::look::holders::{Wanted, scan};
 use crate::host::look::nodes::{Node as Known, parse_number};
+use crate::host::mediated::{self, Grouped};
 use crate::host::root::{Root, is_absent};
 use crate::model::pci::Address;
 use crate::model::preflight::survey::{Foreign, Group, Node, Region};
@@ -119,15 +120,26 @@ fn foreign(root: &Root, group: &Group) -> Option<Foreign> {
 ///
 /// # Errors
 /// A sentence, when an empty answer would not mean "nobody".
-pub fn holders(root: &Root, groups: &BTreeMap<u32, Group>) -> Result<BTreeMap<u32, Vec<Holder>>, String> {
-    let mut wanted = Wanted::default();
+pub fn holders(
+    root: &Root,
+    groups: &BTreeMap<u32, Group>,
+    mediated: &BTreeMap<Address, Grouped>,
+) -> Result<BTreeMap<u32, Vec<Holder>>, String> {
+    let mut wanted: Wanted<u32> = Wanted::default();
     let mut of_member = BTreeMap::new();
-    for (number, group) in groups {
-        of_member.extend(group.members.iter().map(|member| (*member, *number)));
-        let Some(owner) = group.members.first().filter(|_| !group.node.is_absent()) else { continue };
-        let name = group.path.trim_start_matches("/dev/").to_owned();
-        let number = own_number(root, group).map(|(major, minor)| (false, major, minor));
-        wanted.add(&Known { name, number }, *owner);
+    // Those of mediated devices among them, which have no function for a member.
+    for (owner, group) in groups {
+        of_member.extend(group.members.iter().map(|member| (*member, *owner)));
+        if !group.node.is_absent() {
+            let name = group.path.trim_start_matches("/dev/").to_owned();
+            let number = own_number(root, group).map(|(major, minor)| (false, major, minor));
+            wanted.add(&Known { name, number }, *owner, "");
+        }
+    }
+    for (parent, devices) in mediated {
+        for (device, group) in devices.iter().filter_map(|(device, group)| Some((device, (*group)?))) {
+            mediated::nodes(root, *parent, device).iter().for_each(|node| wanted.add(node, group, ""));
+        }
     }
     if wanted.is_empty() && device_nodes(root).is_absent() {
         return Ok(BTreeMap::new());
@@ -136,12 +148,7 @@ pub fn holders(root: &Root, groups: &BTreeMap<u32, Group>) -> Result<BTreeMap<u3
         Err(_) if !root.is_live() => return Err(AT_REST.to_owned()),
         found => found?,
     };
-    let mut held: BTreeMap<u32, BTreeSet<Holder>> = BTreeMap::new();
-    for (owner, holders) in found.holders {
-        if let Some(number) = of_member.get(&owner) {
-            held.entry(*number).or_default().extend(holders);
-        }
-    }
+    let mut held = found.holders;
     for process in found.opened {
         for named in process.named {
             let Some(number) = of_member.get(&named) else { continue };
@@ -199,7 +206,7 @@ mod tests {
         let character = Fact::Is(Node { mode: None, character: true, foreign: None });
         for node in [character, Fact::Absent] {
             let groups = BTreeMap::from([(15, group(&["0000:01:00.0", "0000:01:00.1"], node))]);
-            let found = holders(&Root::trusted(tree.path()), &groups).unwrap();
+            let found = holders(&Root::trusted(tree.path()), &groups, &BTreeMap::new()).unwrap();
             let said: Vec<String> = found[&15].iter().map(ToString::to_string).collect();
             assert_eq!(said, ["qemu[8] has 0000:01:00.1 open"]);
         }
@@ -211,7 +218,7 @@ mod tests {
         fs::create_dir_all(tree.path().join("proc/1/fd")).unwrap();
         let node = Fact::Is(Node { mode: None, character: true, foreign: None });
         let groups = BTreeMap::from([(15, group(&["0000:01:00.0"], node))]);
-        assert!(holders(&Root::trusted(tree.path()), &groups).unwrap_err().contains("no processes"));
+        assert!(holders(&Root::trusted(tree.path()), &groups, &BTreeMap::new()).unwrap_err().contains("no processes"));
     }
 
     #[test]

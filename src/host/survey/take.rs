@@ -1,12 +1,13 @@
 //! Takes the whole survey.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{
     claims, functions, groups, iomem, kmsg, machine, modules, needs, private, read, remapping, root_disk, usb,
 };
 use crate::host::drivers;
+use crate::host::mediated;
 use crate::host::module_tree::ModuleTree;
 use crate::host::proc_modules::ProcModules;
 use crate::host::root::Root;
@@ -23,6 +24,10 @@ pub fn take(root: &Root, patience: Duration) -> Survey {
     let functions = functions::read(root, patience, &mut unread);
     let uses = needs::uses(root, &functions, patience, &mut unread);
     let groups = groups::read(root, &mut unread);
+    let mediated = match mediated::all(root, &functions.keys().copied().collect()) {
+        Ok(found) => Fact::Is(found),
+        Err(why) => Fact::Unreadable(why),
+    };
     let machine = machine::read(root);
     let claims = claims::read(root, &machine, &mut unread);
     let variants = drivers::variants(root, &tree, ProcModules::read(root).ok().as_ref());
@@ -51,10 +56,11 @@ pub fn take(root: &Root, patience: Duration) -> Survey {
         device_nodes: groups::device_nodes(root),
         iommufd: groups::node(root, "/dev/iommu"),
         iommufd_unsafe: read::parsed(root, "/sys/module/iommufd/parameters/allow_unsafe_interrupts", read::switch),
-        holders: match groups::holders(root, &groups) {
+        holders: match groups::holders(root, &groups, mediated.is().unwrap_or(&BTreeMap::new())) {
             Ok(holders) => Fact::Is(holders),
             Err(why) => Fact::Unreadable(why),
         },
+        mediated,
         machine,
         functions,
         groups,

@@ -9,8 +9,8 @@ use super::predict::predict;
 use super::report::{Report, Role, SCHEMA, Verdict};
 use super::survey::{Function, Survey};
 use super::{
-    acs, bars, behind, display, grouping, hardware, igd, interrupts, modules, nodes, others, parts, passthrough,
-    remapping, reserved, sriov, token, uses,
+    acs, bars, behind, display, grouping, hardware, igd, interrupts, mediated, modules, nodes, others, parts,
+    passthrough, remapping, reserved, sriov, token, uses,
 };
 use crate::model::pci::Address;
 
@@ -32,6 +32,7 @@ pub fn check(survey: &Survey) -> Report {
         parts::findings(survey),
         sriov::findings(survey),
         token::findings(survey),
+        mediated::findings(survey),
         modules::findings(survey),
         nodes::findings(survey),
         others::findings(survey),
@@ -115,6 +116,7 @@ fn gaps(survey: &Survey) -> Option<Finding> {
         survey.autoprobe.unreadable(),
         survey.container.unreadable(),
         survey.iommufd_unsafe.unreadable(),
+        survey.mediated.unreadable(),
     ];
     gaps.extend(others.into_iter().flatten().map(str::to_owned));
     if gaps.is_empty() {

@@ -52,6 +52,8 @@ pub enum Code {
     Bridge,
     /// The device's virtual functions exist: vfio-pci refuses it.
     SriovPfWithVfs,
+    /// The device's driver carries mediated devices: taking it away destroys them.
+    MediatedDevices,
     /// The device cannot be passed through, and a virtual function of it could.
     SriovAlternative,
     /// There is no room for virtual functions: making them fails.
@@ -118,7 +120,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order of the manual page.
-    pub const ALL: [Code; 51] = [
+    pub const ALL: [Code; 52] = [
         Code::IommuOff,
         Code::IommuEmulated,
         Code::IommuDriverMissing,
@@ -141,6 +143,7 @@ impl Code {
         Code::Denylisted,
         Code::Bridge,
         Code::SriovPfWithVfs,
+        Code::MediatedDevices,
         Code::SriovAlternative,
         Code::SriovNoRoom,
         Code::VfToken,
@@ -198,6 +201,7 @@ impl Code {
             Code::Denylisted => "denylisted",
             Code::Bridge => "bridge",
             Code::SriovPfWithVfs => "sriov-pf-with-vfs",
+            Code::MediatedDevices => "mediated-devices",
             Code::SriovAlternative => "sriov-alternative",
             Code::SriovNoRoom => "sriov-no-room",
             Code::VfToken => "vf-token",

@@ -7,6 +7,7 @@ use super::boot::modprobe_place;
 use super::check::{by_slot, unread};
 use super::code::Code;
 use super::finding::{About, Finding, Severity};
+use super::mediated::carries;
 use super::needed::{Doubt, Need, doubt, needed, platform_part};
 use super::report::{GroupReport, Member, Role};
 use super::slots;
@@ -110,7 +111,7 @@ fn of_endpoints(survey: &Survey, number: u32, address: Address, blockers: &[(Add
     let own = survey.functions.get(&address).map(|function| (address, function));
     let members: Vec<_> = own.into_iter().chain(blockers.iter().copied()).collect();
     let staying: Vec<(Address, Need)> = staying(survey, &members).collect();
-    let parents: Vec<Address> = with_vfs(survey, &members).collect();
+    let parents: Vec<Parent> = parents(survey, &members).collect();
     let mut steps = Vec::new();
     let leading: Vec<Address> =
         blockers.iter().map(|(other, _)| *other).filter(|other| behind(survey, *other).next().is_some()).collect();
@@ -140,7 +141,7 @@ fn of_endpoints(survey: &Survey, number: u32, address: Address, blockers: &[(Add
 }
 
 /// Why these stay with the host, a sentence each, as they are told of one function.
-pub(super) fn must_stay(address: Address, staying: Vec<(Address, Need)>, parents: Vec<Address>) -> Vec<String> {
+pub(super) fn must_stay(address: Address, staying: Vec<(Address, Need)>, parents: Vec<Parent>) -> Vec<String> {
     let name = |member: Address| if member == address { "It".to_owned() } else { member.to_string() };
     let needed = staying.into_iter().map(|(member, need)| {
         let member = name(member);
@@ -153,9 +154,9 @@ pub(super) fn must_stay(address: Address, staying: Vec<(Address, Need)>, parents
             Need::PerhapsRootDisk => format!("{member} may have the root disk: while nobody knows where that is, it must stay with the host."),
         }
     });
-    let parents = parents.into_iter().map(|member| {
+    let parents = parents.into_iter().map(|(member, what)| {
         format!(
-            "{} has virtual functions, which would go with it: while they are there, it must stay on its host driver.",
+            "{} has {what}, which would go with it: while they are there, it must stay on its host driver.",
             name(member)
         )
     });
@@ -255,7 +256,7 @@ fn of_split(survey: &Survey, address: Address, function: &Function, host: &[(Add
             "{split}: a reset of one is often a reset of all, and drivers of a half-bound card have crashed hosts."
         );
         let staying: Vec<(Address, Need)> = staying(survey, host).filter(|(_, need)| *need != Need::Console).collect();
-        let parents: Vec<Address> = with_vfs(survey, host).collect();
+        let parents: Vec<Parent> = parents(survey, host).collect();
         let finding = Finding::new(Severity::Warning, about, Code::FunctionsSplit, why);
         finding.steps(slots::of_card(survey, (address, function), host, staying, parents))
     } else {
@@ -294,15 +295,22 @@ fn staying(survey: &Survey, members: &[(Address, &Function)]) -> impl Iterator<I
     endpoints.filter_map(|(address, f)| Some((*address, needed(survey, *address, f)?)))
 }
 
-/// Those physical functions whose virtual ones would go with their host driver.
-fn with_vfs(survey: &Survey, members: &[(Address, &Function)]) -> impl Iterator<Item = Address> {
-    let parents = members.iter().filter(|(_, f)| !f.vfs.is_empty() && in_the_way(survey, f));
-    parents.map(|(address, _)| *address)
+/// A function and what would go with its host driver.
+pub(super) type Parent = (Address, &'static str);
+
+/// Those functions whose virtual functions or mediated devices would go with their host driver.
+fn parents(survey: &Survey, members: &[(Address, &Function)]) -> impl Iterator<Item = Parent> {
+    let driven = members.iter().filter(|(_, f)| in_the_way(survey, f));
+    driven.filter_map(|(address, f)| match (f.vfs.is_empty(), carries(survey, *address)) {
+        (false, _) => Some((*address, "virtual functions")),
+        (true, true) => Some((*address, "mediated devices")),
+        (true, false) => None,
+    })
 }
 
 fn detach(survey: &Survey, blockers: &[(Address, &Function)]) -> Vec<String> {
     let leads = blockers.iter().any(|(address, _)| behind(survey, *address).next().is_some());
-    if leads || staying(survey, blockers).next().is_some() || with_vfs(survey, blockers).next().is_some() {
+    if leads || staying(survey, blockers).next().is_some() || parents(survey, blockers).next().is_some() {
         return Vec::new();
     }
     let endpoints = blockers.iter().filter(|(_, f)| Role::of(&f.card) == Role::Endpoint);
@@ -322,7 +330,7 @@ pub fn report(survey: &Survey, number: u32) -> Option<GroupReport> {
         Some((*address, Member { role, driver: function.driver.is().cloned(), blocks: in_the_way(survey, function) }))
     });
     let first = group.members.iter().find(|member| survey.functions.get(member).is_some_and(|f| !f.card.bridge));
-    let first = first.filter(|_| with_vfs(survey, &blockers).next().is_none());
+    let first = first.filter(|_| parents(survey, &blockers).next().is_none());
     let holders = survey.holders.is().and_then(|holders| holders.get(&number)).into_iter().flatten();
     Some(GroupReport {
         kind: group.kind.is().cloned(),

@@ -5,6 +5,7 @@ use super::check::unread;
 use super::code::Code;
 use super::finding::{About, Evidence, Finding, Severity};
 use super::grouping::{in_the_way, name};
+use super::mediated::carries;
 use super::needed::{Need, needed};
 use super::report::Role;
 use super::slots::not_offered;
@@ -159,7 +160,7 @@ fn no_reset(survey: &Survey, address: Address, function: &Function) -> Finding {
     let free = |(other, f): &(Address, &Function)| {
         let together = f.group.is().is_some() && f.group.is() == function.group.is();
         let offered = together || not_offered(survey, *other, f).is_none();
-        offered && matches!(needed(survey, *other, f), None | Some(Need::Console))
+        offered && matches!(needed(survey, *other, f), None | Some(Need::Console)) && !carries(survey, *other)
     };
     if !staying.is_empty() && staying.iter().all(free) {
         finding = finding.step(format!("Declare these too, if the host needs none of them: {names}. Once all functions of the bus are on VFIO it is reset with them."));

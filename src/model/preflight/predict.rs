@@ -6,6 +6,7 @@
 
 use super::grouping::in_the_way;
 use super::hardware::{Denied, dead, denied};
+use super::mediated;
 use super::report::{Predicted, Role, Stage};
 use super::reserved::{self, Refusal};
 use super::survey::{Function, Node, Survey};
@@ -87,7 +88,9 @@ fn opening(survey: &Survey, address: Address, function: &Function) -> Option<Pre
     if survey.open_unknown(group).is_some() {
         return Some(Predicted::unknown());
     }
-    if survey.holders.is().and_then(|holders| holders.get(&number)).is_some_and(|holders| !holders.is_empty()) {
+    let own = survey.holders.is().and_then(|holders| holders.get(&number)).is_some_and(|holders| !holders.is_empty());
+    // A part of it that a guest has: its driver does not let go before the guest does.
+    if own || !mediated::holders(survey, address).is_empty() {
         return Some(Predicted::fails(Stage::Open, Some("EBUSY")));
     }
     if group.noiommu {

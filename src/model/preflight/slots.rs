@@ -1,25 +1,26 @@
 //! How the functions of one slot are declared: as a whole only where all of it can be had.
 
-use super::grouping::{caution, entry_name, must_stay};
+use super::grouping::{Parent, caution, entry_name, must_stay};
 use super::needed::{Need, doubt, platform_part};
 use super::survey::{Function, Survey};
 use crate::model::pci::Address;
 
 /// How the functions of a card come together. The slot is declared only where all of it can be had: an
 /// entry for a slot with a bridge, or with what the host needs, would be held for good.
-#[must_use]
-pub fn of_card(
+pub(super) fn of_card(
     survey: &Survey,
     (address, function): (Address, &Function),
     host: &[(Address, &Function)],
     staying: Vec<(Address, Need)>,
-    parents: Vec<Address>,
+    parents: Vec<Parent>,
 ) -> Vec<String> {
     let slot = address.slot();
     let bridge = survey.functions.iter().any(|(other, f)| other.slot() == slot && f.card.bridge);
     let grouped = |f: &Function| f.group.is().is_some() && f.group.is() == function.group.is();
     // What shares the group has to come along, or nothing does.
-    let hard = |other: &Address| staying.iter().any(|(member, _)| member == other) || parents.contains(other);
+    let hard = |other: &Address| {
+        staying.iter().any(|(member, _)| member == other) || parents.iter().any(|(parent, _)| parent == other)
+    };
     let (left, rest): (Vec<_>, Vec<_>) = host
         .iter()
         .copied()

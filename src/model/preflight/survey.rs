@@ -63,6 +63,9 @@ pub struct Survey {
     pub iommufd_unsafe: Fact<bool>,
     /// Who has a group open, by its number.
     pub holders: Fact<BTreeMap<u32, Vec<Holder>>>,
+    /// Mediated devices, by the function whose driver carries them, each with its group.
+    #[serde(default = "Fact::not_looked")]
+    pub mediated: Fact<BTreeMap<Address, BTreeMap<String, Option<u32>>>>,
     /// What else could not be read, a sentence each.
     pub unread: Vec<String>,
     /// Files and directories of these facts that only root may read: what they say, and the names in

@@ -7,11 +7,20 @@ use crate::model::snapshot::{Fact, Holder, Look};
 #[test]
 fn the_second_look_holds_a_device_that_somebody_uses() {
     type Change = fn(&mut Look);
-    let cases: [(&str, Change); 10] = [
+    let cases: [(&str, Change); 14] = [
         ("in-use: qemu[7] has /dev/vfio/15 open", |look| {
             let (comm, node) = ("qemu".to_owned(), "/dev/vfio/15".to_owned());
             look.holders = Fact::Is(vec![Holder { pid: 7, comm, unit: String::new(), uid: 64055, node }]);
         }),
+        ("in-use: mstflint[8] has /proc/bus/pci/03/00.0 open", |look| {
+            let (comm, node) = ("mstflint".to_owned(), "/proc/bus/pci/03/00.0".to_owned());
+            look.raw = Fact::Is(vec![Holder { pid: 8, comm, unit: String::new(), uid: 0, node }]);
+        }),
+        ("mediated-devices: its driver carries the mediated device x", |look| {
+            look.mediated = Fact::Is(vec!["x".to_owned()]);
+        }),
+        ("unreadable: files: x", |look| look.raw = Fact::Unreadable("x".to_owned())),
+        ("unreadable: mediated devices: x", |look| look.mediated = Fact::Unreadable("x".to_owned())),
         ("unreadable: holders: EACCES", |look| look.holders = Fact::Unreadable("EACCES".to_owned())),
         ("unreadable: network: x", |look| look.network = Fact::Unreadable("x".to_owned())),
         ("unreadable: storage: x", |look| look.storage = Fact::Unreadable("x".to_owned())),

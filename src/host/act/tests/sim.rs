@@ -63,6 +63,8 @@ impl Sim {
                 network: Fact::Is(Vec::new()),
                 storage: Fact::Absent,
                 vfs: Fact::Absent,
+                raw: Fact::Is(Vec::new()),
+                mediated: Fact::Is(Vec::new()),
             }),
             dir,
             root,
