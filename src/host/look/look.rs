@@ -254,7 +254,9 @@ fn carried(root: &Root, site: &Site, network: Option<&Result<Network, String>>) 
     match network {
         Some(network) if !below.interfaces.is_empty() => {
             let network = network.as_ref().map_err(Clone::clone)?;
-            said.extend(traffic::of_function(root, network, &below.interfaces)?);
+            let physfn = format!("{}/physfn", directory(site.address));
+            let vf = root.exists(&physfn).map_err(|e| failed("find", &physfn, &e))?;
+            said.extend(traffic::of_function(root, network, &below.interfaces, vf)?);
         }
         _ => {}
     }

@@ -20,6 +20,7 @@
 //! * [`view`]: whether this process sees the whole machine at all
 //! * [`traffic`]: whether the host's traffic needs an interface
 //! * [`network`]: the network of this namespace, asked once
+//! * [`packets`]: who takes an interface's traffic without an address on it
 //! * [`rtnetlink`]: links, addresses, routes and nexthops as rtnetlink tells them
 //! * [`dump`]: asks rtnetlink for all of one kind
 //! * [`storage`]: whether a disk is in use, and by what
@@ -35,6 +36,7 @@ pub mod look;
 pub mod network;
 pub mod nodes;
 pub mod opened;
+pub mod packets;
 pub mod parts;
 pub mod patience;
 pub mod pci_files;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::dump::{Kind, Rtnetlink, Trouble};
+use super::packets::{self, Socket};
 use super::patience::failed;
 use super::rtnetlink::{Link, Nexthop, Owned, Route, link, nexthop, owned, route};
 use super::view;
@@ -21,6 +22,8 @@ pub struct Network {
     /// Names of interfaces that PPPoE sessions run over. They need not have an address, a route or
     /// anything on top: the ppp interface is not related to them.
     pub sessions: Vec<String>,
+    /// Packet sockets that are bound to an interface.
+    pub sockets: Vec<Socket>,
 }
 
 const ATTEMPTS: usize = 3;
@@ -37,7 +40,9 @@ impl Network {
                 Err(Trouble::Interrupted) => {}
                 Err(Trouble::Unsupported) => return Err("ask rtnetlink: not supported".to_owned()),
                 Err(Trouble::Failed(why)) => return Err(why),
-                Ok(network) => return Ok(Network { sessions: sessions(root)?, ..network }),
+                Ok(network) => {
+                    return Ok(Network { sessions: sessions(root)?, sockets: packets::bound(root)?, ..network });
+                }
             }
         }
         Err("ask rtnetlink: the routes changed during each attempt".to_owned())
@@ -56,7 +61,7 @@ impl Network {
         for route in &mut routes {
             route.out.extend(route.nexthop.iter().flat_map(|id| by_nexthop(&nexthops, *id)));
         }
-        Ok(Network { links, addresses, routes, sessions: Vec::new() })
+        Ok(Network { links, addresses, routes, ..Network::default() })
     }
 
     /// The name of an interface.

@@ -23,6 +23,8 @@ pub struct Link {
     pub master: Option<u32>,
     /// … and this one is below it (a VLAN's device). Absent when that is in another namespace.
     pub lower: Option<u32>,
+    /// Whether an XDP program takes what it receives.
+    pub xdp: bool,
 }
 
 /// An address.
@@ -96,6 +98,7 @@ pub fn link(payload: &[u8]) -> Option<Link> {
     const LINK: u16 = 5;
     const MASTER: u16 = 10;
     const LINK_NETNSID: u16 = 37;
+    const XDP: u16 = 43;
     let attributes = attributes(payload, 16)?;
     let name = attributes.get(&IFNAME)?.split(|byte| *byte == 0).next()?;
     let here = !attributes.contains_key(&LINK_NETNSID);
@@ -104,7 +107,14 @@ pub fn link(payload: &[u8]) -> Option<Link> {
         name: String::from_utf8_lossy(name).into_owned(),
         master: number(&attributes, MASTER).filter(|master| *master != 0),
         lower: number(&attributes, LINK).filter(|lower| here && *lower != 0),
+        xdp: attributes.get(&XDP).is_some_and(|nested| has_program(nested)),
     })
+}
+
+/// `IFLA_XDP_ATTACHED`, one byte: how a program is attached, 0 for none.
+fn has_program(nested: &[u8]) -> bool {
+    const ATTACHED: u16 = 2;
+    attributes(nested, 0).and_then(|inner| inner.get(&ATTACHED)?.first().copied()).is_some_and(|how| how != 0)
 }
 
 /// `RTM_NEWADDR`. `None` for what makes no sense.
@@ -196,10 +206,24 @@ mod tests {
         let name = attribute(3, b"eth0.5\0");
         let (lower, master) = (attribute(5, &[2, 0, 0, 0]), attribute(10, &[9, 0, 0, 0]));
         let found = link(&message(&header, &[name.clone(), lower.clone(), master])).unwrap();
-        assert_eq!(found, Link { index: 7, name: "eth0.5".into(), master: Some(9), lower: Some(2) });
+        assert_eq!(found, Link { index: 7, name: "eth0.5".into(), master: Some(9), lower: Some(2), xdp: false });
         // A veth's peer in another namespace has an index that means nothing here.
         let found = link(&message(&header, &[name, lower, attribute(37, &[0; 4])])).unwrap();
         assert_eq!(found.lower, None);
+    }
+
+    #[test]
+    fn an_xdp_program_shows_in_a_nested_attribute() {
+        let header = [0, 0, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let name = attribute(3, b"eth0\0");
+        for (how, wanted) in [(0, false), (1, true), (2, true), (4, true)] {
+            // With the program's number; a kernel may mark it as nested (0x8000).
+            for kind in [43, 43 | 0x8000] {
+                let nested = attribute(kind, &[attribute(2, &[how]), attribute(4, &[9, 0, 0, 0])].concat());
+                assert_eq!(link(&message(&header, &[name.clone(), nested])).unwrap().xdp, wanted, "{how} {kind}");
+            }
+        }
+        assert!(!link(&message(&header, &[name])).unwrap().xdp);
     }
 
     #[test]

@@ -2,12 +2,13 @@
 //!
 //! What counts: an address or a route that is more than link-local (every interface that is up has
 //! an fe80:: address), of any table and family; any interface on top of it; its being in another
-//! network namespace. Being up is nothing.
+//! network namespace; a packet socket or an XDP program on it. Being up is nothing.
 
 use std::collections::BTreeSet;
 
 use super::network::Network;
 use super::nodes::{Below, Interface};
+use super::packets;
 use super::patience::failed;
 use super::rtnetlink::Route;
 use crate::host::root::Root;
@@ -24,6 +25,9 @@ pub fn uses(network: &Network, name: &str, index: u32, uppers: &[String]) -> Vec
     let mut on_top: BTreeSet<String> = above.iter().map(|index| network.name(*index)).collect();
     on_top.extend(uppers.iter().cloned());
     let mut said: Vec<String> = on_top.iter().map(|upper| format!("{upper} is on top of {name}")).collect();
+    if network.links.iter().any(|link| link.index == index && link.xdp) {
+        said.push(format!("an XDP program takes what {name} receives"));
+    }
     for index in [index].into_iter().chain(above) {
         let own = network.name(index);
         said.extend(
@@ -62,11 +66,11 @@ fn shown(route: &Route) -> String {
     }
 }
 
-/// What the interfaces of one function are needed for.
+/// What the interfaces of one function, a VF or another, are needed for.
 ///
 /// # Errors
 /// A sentence, when an interface's own files cannot be read.
-pub fn of_function(root: &Root, network: &Network, interfaces: &[Interface]) -> Result<Vec<String>, String> {
+pub fn of_function(root: &Root, network: &Network, interfaces: &[Interface], vf: bool) -> Result<Vec<String>, String> {
     let mut said = Vec::new();
     for Interface { name, path } in interfaces {
         let file = format!("{path}/ifindex");
@@ -80,6 +84,7 @@ pub fn of_function(root: &Root, network: &Network, interfaces: &[Interface]) -> 
         let uppers: Vec<_> =
             entries.iter().filter_map(|entry| entry.strip_prefix("upper_")).map(str::to_owned).collect();
         said.extend(uses(network, name, index, &uppers));
+        said.extend(packets::uses(root, &network.sockets, index, name, vf));
     }
     Ok(said)
 }
@@ -102,7 +107,7 @@ mod tests {
     use super::*;
 
     fn a_link(index: u32, name: &str, master: Option<u32>, lower: Option<u32>) -> Link {
-        Link { index, name: name.to_owned(), master, lower }
+        Link { index, name: name.to_owned(), master, lower, xdp: false }
     }
 
     fn a_route(to: Option<&str>, length: u8, table: u32, out: u32) -> Route {
@@ -157,6 +162,14 @@ mod tests {
     }
 
     #[test]
+    fn an_interface_with_an_xdp_program_is_in_use_without_an_address() {
+        let mut network = network();
+        network.links[1].xdp = true;
+        assert_eq!(uses(&network, "eth1", 3, &[]), ["an XDP program takes what eth1 receives"]);
+        assert_eq!(uses(&network, "eth0", 2, &["bond0".to_owned()]).len(), 2);
+    }
+
+    #[test]
     fn an_interface_that_rtnetlink_does_not_know_is_not_free() {
         let tree = tempfile::tempdir().unwrap();
         let root = Root::trusted(tree.path());
@@ -164,7 +177,7 @@ mod tests {
             let path = tree.path().join(name);
             std::fs::create_dir_all(&path).unwrap();
             std::fs::write(path.join("ifindex"), index).unwrap();
-            of_function(&root, &network(), &[Interface { name: name.to_owned(), path: format!("/{name}") }])
+            of_function(&root, &network(), &[Interface { name: name.to_owned(), path: format!("/{name}") }], false)
         };
         assert_eq!(of("eth1", "3\n"), Ok(Vec::new()));
         assert!(of("eth1", "9\n").is_err());
