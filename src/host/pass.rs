@@ -313,9 +313,16 @@ impl<'a> Pass<'a> {
         if let Some(above) = known.above {
             self.above.insert(address, above);
         }
+        // A written tree has no such file at all.
+        let leaving = driver.is_absent() && self.root.is_live() && {
+            path.push_str("/remove");
+            let gone = self.devices.inode(path).is_err_and(|e| is_absent(&e));
+            path.truncate(length);
+            gone
+        };
         let card = Arc::clone(&known.card);
         let vfs = BTreeMap::new();
-        let mut function = Function { card, driver, registered: false, group, vfs, pin, look: None };
+        let mut function = Function { card, driver, registered: false, group, vfs, pin, leaving, look: None };
         let others =
             |driver: &&Driver| driver.as_str() != "pcieport" && !self.vfio.iter().any(|v| v == driver.as_str());
         if function.driver.is().is_some_and(|driver| others(&driver)) {
@@ -436,6 +443,7 @@ pub fn unknown(address: Address, why: &str) -> Function {
         group: Fact::Unreadable(why.to_owned()),
         vfs: BTreeMap::new(),
         pin: Fact::not_looked(),
+        leaving: false,
         look: None,
     }
 }

@@ -193,11 +193,21 @@ fn unbound(snapshot: &Snapshot, address: Address, function: &Function) -> Verdic
         .filter(|member| **member != address)
         .any(|member| snapshot.functions.get(member).is_some_and(|other| snapshot.on_vfio(other)));
     if !by_another {
-        let reason =
-            format!("it has no driver and /dev/vfio/{number} is still there: somebody unbinds it while it is in use");
-        return Held(Guard::BeingReleased, reason);
+        let evidence = format!("it has no driver and /dev/vfio/{number} is still there");
+        return Held(Guard::BeingReleased, format!("{evidence}: {}", released(function)));
     }
     bound_still(function)
+}
+
+/// What happens to a device whose link is gone while it is in use. Hot-unplug by its slot looks as an unbind
+/// does: only the lock that it has tells, and asking for that would wait for it.
+fn released(function: &Function) -> &'static str {
+    match function.leaving {
+        true => {
+            "somebody removes it while it is in use; until its holder lets go, a rescan or another removal waits, too"
+        }
+        false => "somebody unbinds or unplugs it while it is in use",
+    }
 }
 
 /// Whether `uevent` still names a driver for a device whose link is gone.
@@ -205,6 +215,9 @@ fn bound_still(function: &Function) -> Verdict {
     match current_look(function).map(|look| &look.uevent_driver) {
         None => LookFirst,
         Some(Fact::Absent) => current_look(function).map_or(LookFirst, used_without_a_driver),
+        Some(Fact::Is(driver)) if function.leaving => {
+            Held(Guard::BeingReleased, format!("its removal from {driver} has not ended: {}", released(function)))
+        }
         Some(Fact::Is(driver)) => Held(Guard::BeingReleased, format!("somebody's unbind from {driver} has not ended")),
         Some(Fact::Unreadable(why)) => Held(Guard::Unreadable, why.clone()),
     }

@@ -97,7 +97,9 @@ fn guarded(guard: Guard) -> &'static str {
         Guard::IdentityMismatch => {
             "If the card was moved or replaced, correct address or id of the entry (lspci -Dnn)."
         }
-        Guard::BeingReleased => "Wait for, or end, whoever has it open: somebody's unbind is waiting for that.",
+        Guard::BeingReleased => {
+            "Wait for, or end, whoever has it open: somebody's unbind or removal is waiting for that. Write no rescan meanwhile: where it is a removal, that waits with it."
+        }
         Guard::Hold => "It is repaired when the hold ends; to end it now: vfiodctl unhold.",
         Guard::Unreadable | Guard::Unknown => "Look into what could not be read (dmesg, systemctl status vfiod).",
     }

@@ -196,6 +196,10 @@ pub struct Function {
     pub vfs: BTreeMap<u32, Address>,
     /// `driver_override` as it was last read: by a child, because on 6.1 reading it can block.
     pub pin: Fact<Driver>,
+    /// Whether it is being removed: somebody wrote to its `remove`, which is the first thing that goes.
+    /// Hot-unplug by its slot does not show so.
+    #[serde(default)]
+    pub leaving: bool,
     /// What a closer look found, when one was taken for this pass.
     pub look: Option<Arc<Look>>,
 }

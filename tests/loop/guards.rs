@@ -298,6 +298,26 @@ async fn an_outsiders_unbind_that_hangs_is_stated_and_left_alone_until_the_holde
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_removal_that_waits_for_the_holder_is_told_from_an_unbind_and_left_alone() {
+    run(async {
+        let lab = Lab::ready(&(by("nic", NIC) + &by("other", OTHER))).await;
+        let vm = Process::new(4242, "qemu", 64055);
+        let before = lab.writes(NIC);
+        lab.machine.with(|kernel| kernel.open(addr(NIC), &vm));
+        assert!(matches!(lab.machine.with(|kernel| kernel.remove(addr(NIC))), Answer::Blocks(_)));
+        lab.secs(60).await;
+        assert_eq!(lab.writes(NIC), before);
+        let held = lab.of(Kind::Held);
+        assert_eq!(held.len(), 1, "{held:#?}");
+        assert!(held[0].cause.contains("somebody removes it while it is in use"), "{}", held[0].cause);
+        lab.machine.with(|kernel| kernel.exit(&vm));
+        lab.secs(6).await;
+        assert_eq!(lab.line(), "blocked: 1 ready, 1 missing");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_host_drivers_unbind_that_hangs_is_left_alone_too() {
     for version in [Version::V6_1, Version::V6_12] {
         run(async {

@@ -33,6 +33,7 @@ pub fn function(path: &str, driver: &str, group: u32) -> Function {
         group: Fact::Is(group),
         vfs: BTreeMap::new(),
         pin: Fact::Is(Driver::vfio_pci()),
+        leaving: false,
         look: None,
     }
 }

@@ -90,6 +90,12 @@ pub(super) struct Sleeper {
 }
 
 impl Kernel {
+    /// Whether somebody has written to its `remove`, and waits.
+    pub(super) fn is_leaving(&self, of: Address) -> bool {
+        let mut open = self.jobs.values().filter(|sleeper| sleeper.answer.is_none());
+        open.any(|sleeper| matches!(sleeper.op, Op::Remove { address } if address == of))
+    }
+
     /// Begins a call and, when it sleeps, remembers it.
     pub(super) fn submit(&mut self, op: Op) -> Answer {
         self.next_job += 1;

@@ -276,6 +276,7 @@ impl Kernel {
             group,
             vfs: device.vfs.clone(),
             pin,
+            leaving: device.link().is_none() && self.is_leaving(address),
             look,
         })
     }

@@ -132,7 +132,8 @@ fn traffic(
     let network = network.wait().map_err(|unanswered| unanswered.why)??;
     for (address, interfaces) in interfaces {
         // One that is renamed or goes meanwhile says nothing of the others.
-        let of_one = |one: &Interface| traffic::of_function(root, &network, std::slice::from_ref(one)).ok();
+        let vf = root.exists(&format!("/sys/bus/pci/devices/{address}/physfn")).unwrap_or(false);
+        let of_one = |one: &Interface| traffic::of_function(root, &network, std::slice::from_ref(one), vf).ok();
         let said: BTreeSet<String> = interfaces.iter().filter_map(of_one).flatten().collect();
         if !said.is_empty() {
             found.insert(*address, said);

@@ -26,10 +26,10 @@ pub fn read(root: &Root) -> Network {
         let directory = format!("{CLASS}/{name}");
         let index = names.index(&name);
         let master = root.link_name(&format!("{directory}/master")).ok();
-        links.push(Link { index, name, master: master.map(|master| names.index(&master)), lower: None });
+        links.push(Link { index, name, master: master.map(|master| names.index(&master)), lower: None, xdp: false });
         let mut above = |upper: &str, names: &mut Names| {
             let upper = names.index(upper);
-            links.push(Link { index, name: String::new(), master: Some(upper), lower: None });
+            links.push(Link { index, name: String::new(), master: Some(upper), lower: None, xdp: false });
         };
         let entries = root.list(&directory).unwrap_or_default();
         entries.iter().filter_map(|entry| entry.strip_prefix("upper_")).for_each(|upper| above(upper, &mut names));
@@ -39,7 +39,7 @@ pub fn read(root: &Root) -> Network {
         let below = below.chain(ports.iter().map(String::as_str)).chain(slaves.split_whitespace());
         for lower in below.take(MANY) {
             let lower = names.index(lower);
-            links.push(Link { index: lower, name: String::new(), master: Some(index), lower: None });
+            links.push(Link { index: lower, name: String::new(), master: Some(index), lower: None, xdp: false });
         }
     }
     let text = |name: &str| {
@@ -51,13 +51,13 @@ pub fn read(root: &Root) -> Network {
         let mut words = line.split('|').map(str::trim);
         let (Some(vlan), Some(lower)) = (words.next(), words.nth(1)) else { continue };
         let (vlan, lower) = (names.index(vlan), names.index(lower));
-        links.push(Link { index: vlan, name: String::new(), master: None, lower: Some(lower) });
+        links.push(Link { index: vlan, name: String::new(), master: None, lower: Some(lower), xdp: false });
     }
     let mut routes: Vec<Route> = Vec::new();
     routes.extend(text("route").lines().skip(1).take(MANY).filter_map(|line| v4(line, &mut names)));
     routes.extend(text("ipv6_route").lines().take(MANY).filter_map(|line| v6(line, &mut names)));
     // What only stands for a relation has no name: each name is told once.
-    let named = names.0.into_iter().map(|(name, index)| Link { index, name, master: None, lower: None });
+    let named = names.0.into_iter().map(|(name, index)| Link { index, name, master: None, lower: None, xdp: false });
     let links = named.chain(links).collect();
     Network { links, routes, ..Network::default() }
 }

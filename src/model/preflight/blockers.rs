@@ -101,6 +101,7 @@ mod tests {
             group,
             vfs: BTreeMap::new(),
             pin: Fact::Absent,
+            leaving: false,
             look: None,
             registered: false,
         }
