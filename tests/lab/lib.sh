@@ -168,6 +168,21 @@ hold_as_user() { # ADDRESS USER [device|group|container, or handed OTHER DEPTH]:
     [[ $(<"$ready") == held ]] || { cat "$ready" >&2; return 1; }
     echo "$pid"
 }
+name_as_user() { # DIRECTORY NAME USER: that user has a file of that name open on a FUSE mount of their own; prints a pid to kill
+    local ready pid
+    modprobe fuse && chmod 666 /dev/fuse
+    install -d -m 1777 "$lab_run"
+    ready=$(mktemp -u "$lab_run/named.XXXXXX")
+    setpriv --reuid="$3" --regid="$3" --clear-groups unshare --user --map-root-user --mount python3 /lab/named.py "$1" "$2" "$ready" </dev/null >/dev/null 2>&1 &
+    pid=$!
+    wait_for 30 test -s "$ready" || return
+    [[ $(<"$ready") == held ]] || { cat "$ready" >&2; return 1; }
+    echo "$pid"
+}
+have_open() { # FILE: a process that does nothing else has it open for reading and writing; prints a pid to kill
+    sleep infinity <>"$1" >/dev/null 2>&1 &
+    echo $!
+}
 release() { kill "$@" && wait_for 20 eval "! kill -0 $*"; } # PID… of the holders above
 
 # ---- who wrote what ----------------------------------------------------------------------------------------------------

@@ -62,7 +62,25 @@ make_dm 00:08.0
 mistake 'a disk under device-mapper' 00:08.0 mounted-disk
 make_swap 00:09.0
 mistake 'a disk that is swapped to' 00:09.0 mounted-disk
+bind_vfio 02:00.1
+holder=$(hold_as_user 02:00.1 labuser)
+mistake 'a PF of which a VF is open' 02:00.0 in-use
+nic=$(nic_of 00:03.0)
+ip address flush dev "$nic"
+python3 -c '
+import signal, socket, sys
+taker = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+taker.bind((sys.argv[1], 0))
+signal.pause()' "$nic" >/dev/null 2>&1 &
+taker=$!
+wait_for 20 grep -qE "^[^ ]+ +[0-9]+ +3 +0003 +$(<"/sys/class/net/$nic/ifindex") " /proc/net/packet
+mistake 'a NIC with a packet socket and without an address' 00:03.0 carries-route
 judge
+ok 'whoever has the VF is named' eval "field VFIOD_CAUSE MESSAGE_ID=$MSG_HELD VFIOD_DEVICE=0000:02:00.0 | grep -q 'python3.*(of 0000:02:00.1) open'"
+ok 'whoever has the socket is named' eval "field VFIOD_CAUSE MESSAGE_ID=$MSG_HELD VFIOD_DEVICE=0000:00:03.0 | grep -q 'python3.$taker. .*packet socket on $nic open'"
+release "$holder"
+kill "$taker"
+default_route_on 00:03.0 metric 5
 
 dmsetup remove labdm
 swapoff "$(disk_of 00:09.0)"

@@ -28,6 +28,58 @@ release "$holder"
 ok 'it is pinned again once it is closed' wait_for 60 eval '[[ $(override_of 01:00.0) == vfio-pci ]]'
 wait_for 60 says '3 ready'
 
+# Open without a node: by its memory in sysfs. To read its configuration is no use.
+mark
+sleep infinity 3<"$(pci 01:00.0)/config" >/dev/null 2>&1 &
+reader=$!
+echo >"$(pci 01:00.0)/driver_override"
+ok 'its configuration is read by somebody: it is pinned again' wait_for 60 eval '[[ $(override_of 01:00.0) == vfio-pci ]]'
+for file in "$(pci 01:00.0)/resource0" /proc/bus/pci/01/00.0; do
+    mark
+    holder=$(have_open "$file")
+    watch_writes
+    echo >"$(pci 01:00.0)/driver_override"
+    ok "open by ${file##*/}: held" wait_for 60 says '1 held'
+    ok "open by ${file##*/}: the process is named" eval "field VFIOD_CAUSE MESSAGE_ID=$MSG_HELD VFIOD_DEVICE=0000:01:00.0 | grep -q 'in-use: sleep.$holder. .*${file##*/} open'"
+    echo "# $(field VFIOD_CAUSE MESSAGE_ID="$MSG_HELD" VFIOD_DEVICE=0000:01:00.0)"
+    ok "open by ${file##*/}: nothing is written" untouched 01:00.0
+    release "$holder"
+    ok "${file##*/} is closed: pinned again" wait_for 60 eval '[[ $(override_of 01:00.0) == vfio-pci ]]'
+    wait_for 60 says '3 ready'
+done
+kill "$reader"
+
+# What anybody may do keeps nothing from being repaired: files called as its node is, in memory and on a mount that answers nobody, and
+# the node itself by its name alone.
+number=$(group_of 01:00.0)
+install -d -m 1777 /dev/shm/dev/vfio
+setpriv --reuid=labuser --regid=labuser --clear-groups sh -c ': >"/dev/shm/dev/vfio/$0"; exec sleep infinity <"/dev/shm/dev/vfio/$0"' "$number" >/dev/null 2>&1 &
+plain=$!
+fuse=$(name_as_user /dev/vfio "$number" labuser)
+setpriv --reuid=labuser --regid=labuser --clear-groups python3 -c '
+import os, signal, sys
+os.open(sys.argv[1], os.O_PATH)
+signal.pause()' "/dev/vfio/$number" >/dev/null 2>&1 &
+path=$!
+has_named() { # PID: it has a file of that name open, whose path is then in REPLY
+    local file
+    for file in "/proc/$1"/fd/*; do
+        REPLY=$(readlink "$file")
+        [[ $REPLY != */vfio/$number ]] || return 0
+    done
+    return 1
+}
+for pid in "$plain" "$fuse" "$path"; do
+    wait_for 20 has_named "$pid"
+    ok "a user has $REPLY open" has_named "$pid"
+done
+mark
+echo >"$(pci 01:00.0)/driver_override"
+ok 'files of that name: it is pinned again' wait_for 60 eval '[[ $(override_of 01:00.0) == vfio-pci ]]'
+is 'files of that name: nothing was held' "$(count MESSAGE_ID="$MSG_HELD")" 0
+kill "$plain" "$fuse" "$path"
+ok 'ready again' wait_for 60 says '3 ready'
+
 # Its holder was handed it and has the other device's group open, not its own: then that device too.
 for depth in container device; do
     mark
@@ -70,6 +122,26 @@ ok 'it was told as being released' wait_for 60 eval "field VFIOD_CAUSE MESSAGE_I
 echo "# $(field VFIOD_CAUSE MESSAGE_ID="$MSG_HELD" VFIOD_DEVICE=0000:01:00.0)"
 ok 'the holder leaves: back' wait_for 60 has_driver 01:00.0 vfio-pci
 ok 'ready again' wait_for 60 says '3 ready'
+
+# Removed by somebody: the same, and no rescan by us, which would hang with it.
+holder=$(hold_as_user 01:00.0 labuser)
+wait_for 60 says '1 assigned'
+mark
+trace_writes_off
+watch_writes
+(echo 1 >"$(pci 01:00.0)/remove") & outsider=$!
+ok "an outsider's removal hangs: held" wait_for 60 says '1 held'
+ok 'its remove is gone, and it is not' eval '[[ -e $(pci 01:00.0) && ! -e $(pci 01:00.0)/remove ]]'
+sleep 6
+ok 'the outsider hangs still' kill -0 "$outsider"
+is 'no rescan, and nothing is written to it' "$(all_ours | grep -E "rescan|$(full 01:00.0)")" ''
+release "$holder"
+wait "$outsider"
+echo "# $(field VFIOD_CAUSE MESSAGE_ID="$MSG_HELD" VFIOD_DEVICE=0000:01:00.0)"
+ok 'it was told as being removed' wait_for 60 eval "field VFIOD_CAUSE MESSAGE_ID=$MSG_HELD VFIOD_DEVICE=0000:01:00.0 | grep -qE '^being-released:.*somebody removes it'"
+ok 'then it is missing' wait_for 60 says '1 missing'
+echo 1 >/sys/bus/pci/rescan
+ok 'found again: ready' wait_for 60 says '3 ready'
 
 stop_vfiod
 finish
