@@ -199,7 +199,7 @@ async fn a_user_who_is_not_trusted_has_so_many_calls_on_however_many_connections
     let client = bus.connect().await;
     let (name, text) = refused(called(&client, MANAGER.1, "Pass").await);
     assert_eq!(name, "org.vfiod1.Error.LimitsExceeded");
-    assert!(text.starts_with("16 calls of user "), "{text}");
+    assert!(text.starts_with("16 calls of "), "{text}");
     proxy::picture(&client).await.unwrap();
     // As soon as one of them leaves, there is room again.
     clients.pop();
