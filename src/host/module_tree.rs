@@ -11,7 +11,18 @@ use crate::model::pci::Module;
 use crate::model::snapshot::Variant;
 
 const RELEASE: &str = "/proc/sys/kernel/osrelease";
-const DIRECTORIES: [&str; 2] = ["/lib/modules", "/usr/lib/modules"];
+/// Where trees are. NixOS has patched kmod to look in the first two, in this order, before the usual
+/// place (nixpkgs, kmod 31); Guix tells kmod of the third by an environment variable. Without a
+/// /lib that leads to /usr/lib kmod was built for the last one.
+pub const DIRECTORIES: [&str; 5] = [
+    "/run/booted-system/kernel-modules/lib/modules",
+    "/run/current-system/kernel-modules/lib/modules",
+    GUIX,
+    "/lib/modules",
+    "/usr/lib/modules",
+];
+/// Guix System's, of the kernel that was booted.
+pub const GUIX: &str = "/run/booted-system/kernel/lib/modules";
 /// The index files that are read; modprobe reads binary twins of them, made by the same depmod.
 const FILES: [&str; 3] = ["modules.dep", "modules.builtin", "modules.alias"];
 

@@ -8,11 +8,24 @@ use std::process::{Command, Stdio};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::host::kernel_policy::LOCKDOWN;
+use crate::host::module_tree::GUIX;
 use crate::host::root::Root;
 use crate::model::pci::Module;
 
-/// Where distributions have it.
-const PLACES: [&str; 2] = ["/usr/sbin/modprobe", "/sbin/modprobe"];
+/// Where distributions have it. NixOS and Guix System have it below /run only.
+const PLACES: [&str; 7] = [
+    "/usr/sbin/modprobe",
+    "/sbin/modprobe",
+    "/usr/bin/modprobe",
+    "/bin/modprobe",
+    "/run/booted-system/sw/bin/modprobe",
+    "/run/current-system/sw/bin/modprobe",
+    "/run/current-system/profile/bin/modprobe",
+];
+/// Which one the kernel itself runs. Some set it to what loads nothing, so it is asked last.
+const KERNEL: &str = "/proc/sys/kernel/modprobe";
+/// Where programs are.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// What is kept of its complaints, in bytes.
 const KEPT: u64 = 4096;
 /// `CAP_SYS_MODULE`, as a bit of `CapEff`.
@@ -21,7 +34,10 @@ const CAP_SYS_MODULE: u64 = 1 << 16;
 /// The first place where it is; the usual one when it is nowhere, so that running it says so.
 #[must_use]
 pub fn find(root: &Root) -> PathBuf {
-    let place = PLACES.into_iter().find(|place| root.exists(place).unwrap_or(false));
+    let there = |place: &&str| root.exists(place).unwrap_or(false);
+    let of_kernel = root.read_text(KERNEL).unwrap_or_default();
+    let of_kernel = Some(of_kernel.trim()).filter(|place| place.ends_with("/modprobe") && place.starts_with('/'));
+    let place = PLACES.into_iter().find(there).or(of_kernel.filter(there));
     PathBuf::from(place.unwrap_or(PLACES[0]))
 }
 
@@ -52,7 +68,9 @@ pub(super) fn run(program: &Path, module: &Module, ignore_install: bool) -> io::
         // MODPROBE_OPTIONS would add options. PATH is for install rules (`modprobe -i …`): without
         // one a shell takes its built-in list, which for bash as released ends in `.`.
         .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("PATH", path(program))
+        // Guix System's kmod is told so where the tree is; no other one heeds it.
+        .envs(guix().map(|directory| ("LINUX_MODULE_DIRECTORY", directory)))
         .env("LC_ALL", "C")
         .current_dir("/")
         .stdin(Stdio::null())
@@ -67,6 +85,19 @@ pub(super) fn run(program: &Path, module: &Module, ignore_install: bool) -> io::
         said = status.to_string();
     }
     Ok(Told { success: status.success(), said })
+}
+
+/// Where its install rules find programs: also where it is itself, which is the only such place on
+/// some distributions.
+fn path(program: &Path) -> String {
+    match program.parent().and_then(Path::to_str) {
+        Some(own) if !own.contains(':') && !PATH.split(':').any(|place| place == own) => format!("{PATH}:{own}"),
+        _ => PATH.to_owned(),
+    }
+}
+
+fn guix() -> Option<&'static str> {
+    Path::new(GUIX).is_dir().then_some(GUIX)
 }
 
 fn one_line(text: &str) -> String {
@@ -117,6 +148,39 @@ mod tests {
     #[test]
     fn complaints_become_one_line_without_control_characters() {
         assert_eq!(one_line("modprobe: FATAL: a\n\n\tb\u{1b}[1m\n"), "modprobe: FATAL: a; b [1m");
+    }
+
+    #[test]
+    fn it_is_found_where_a_distribution_has_it() {
+        let tree = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = tree.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let root = Root::trusted(tree.path());
+        assert_eq!(find(&root), Path::new("/usr/sbin/modprobe"));
+        put("gnu/store/x-modprobe/bin/modprobe", "");
+        put("proc/sys/kernel/modprobe", "/gnu/store/x-modprobe/bin/modprobe\n");
+        assert_eq!(find(&root), Path::new("/gnu/store/x-modprobe/bin/modprobe"));
+        put("run/current-system/sw/bin/modprobe", "");
+        assert_eq!(find(&root), Path::new("/run/current-system/sw/bin/modprobe"));
+        put("sbin/modprobe", "");
+        assert_eq!(find(&root), Path::new("/sbin/modprobe"));
+        // What loads nothing is not taken for it.
+        let tree = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(tree.path().join("proc/sys/kernel")).unwrap();
+        std::fs::create_dir_all(tree.path().join("bin")).unwrap();
+        std::fs::write(tree.path().join("proc/sys/kernel/modprobe"), "/bin/true\n").unwrap();
+        std::fs::write(tree.path().join("bin/true"), "").unwrap();
+        assert_eq!(find(&Root::trusted(tree.path())), Path::new("/usr/sbin/modprobe"));
+    }
+
+    #[test]
+    fn its_own_directory_is_searched_by_install_rules() {
+        assert_eq!(path(Path::new("/sbin/modprobe")), PATH);
+        let own = format!("{PATH}:/run/current-system/sw/bin");
+        assert_eq!(path(Path::new("/run/current-system/sw/bin/modprobe")), own);
     }
 
     #[test]

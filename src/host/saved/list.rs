@@ -34,7 +34,13 @@ pub enum How {
 }
 
 const DEVICE: &str = "/sys/bus/pci/devices/FUNCTION";
-const MODULES: [&str; 2] = ["/lib/modules/RELEASE", "/usr/lib/modules/RELEASE"];
+const MODULES: [&str; 5] = [
+    "/lib/modules/RELEASE",
+    "/usr/lib/modules/RELEASE",
+    "/run/booted-system/kernel-modules/lib/modules/RELEASE",
+    "/run/current-system/kernel-modules/lib/modules/RELEASE",
+    "/run/booted-system/kernel/lib/modules/RELEASE",
+];
 
 const fn whole(at: &'static str, names: &'static [&'static str], why: &'static str) -> Collected {
     Collected { at, names, how: How::Whole, why }
@@ -65,7 +71,7 @@ const fn rules(at: &'static str) -> Collected {
 }
 
 /// All of it, but for [`below`](super::below) and [`odds`](super::odds).
-pub const LIST: [Collected; 74] = [
+pub const LIST: [Collected; 86] = [
     whole(
         DEVICE,
         &["vendor", "device", "subsystem_vendor", "subsystem_device", "class", "modalias"],
@@ -85,6 +91,7 @@ pub const LIST: [Collected; 74] = [
     link("/sys/bus/mdev/devices/*", &["iommu_group", "mdev_type"], "which group and kind they are"),
     whole("/sys/bus/pci", &["drivers_autoprobe"], "whether drivers take devices by themselves"),
     link("/sys/bus/pci/drivers/*", &["module", "FUNCTION"], "which module a driver is of, and what is on it"),
+    name("/sys/kernel/iommu_groups", &[], "whether there are groups"),
     whole("/sys/kernel/iommu_groups/GROUP", &["name", "type", "reserved_regions"], "what a group is"),
     link("/sys/kernel/iommu_groups/GROUP/devices", &["*"], "its members"),
     link("/sys/class/iommu", &["*"], "the IOMMUs"),
@@ -123,6 +130,17 @@ pub const LIST: [Collected; 74] = [
     part(MODULES[1], &["modules.dep", "modules.builtin"], part::index, "what this kernel has"),
     part(MODULES[1], &["modules.alias"], part::aliases, "variant drivers"),
     part(MODULES[1], &["modules.softdep"], part::softdeps, "what else is loaded with a module"),
+    part(MODULES[2], &["modules.dep", "modules.builtin"], part::index, "what this kernel has"),
+    part(MODULES[2], &["modules.alias"], part::aliases, "variant drivers"),
+    part(MODULES[2], &["modules.softdep"], part::softdeps, "what else is loaded with a module"),
+    part(MODULES[3], &["modules.dep", "modules.builtin"], part::index, "what this kernel has"),
+    part(MODULES[3], &["modules.alias"], part::aliases, "variant drivers"),
+    part(MODULES[3], &["modules.softdep"], part::softdeps, "what else is loaded with a module"),
+    part(MODULES[4], &["modules.dep", "modules.builtin"], part::index, "what this kernel has"),
+    part(MODULES[4], &["modules.alias"], part::aliases, "variant drivers"),
+    part(MODULES[4], &["modules.softdep"], part::softdeps, "what else is loaded with a module"),
+    name("/lib/modules", &[], "whether there are modules of any kernel"),
+    name("/usr/lib/modules", &[], "whether there are modules of any kernel"),
     rules("/etc/modprobe.d"),
     rules("/run/modprobe.d"),
     rules("/usr/local/lib/modprobe.d"),
