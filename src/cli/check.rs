@@ -9,6 +9,7 @@ use crate::model::preflight::code::Code;
 use crate::model::preflight::finding::{About, Finding, Severity};
 use crate::model::preflight::make::Make;
 use crate::model::preflight::report::{GroupReport, Report, Role, Verdict};
+use crate::model::preflight::survey::NOT_SAVED;
 use crate::model::printable::printable;
 use crate::model::words;
 
@@ -35,8 +36,11 @@ pub fn text(report: &Report, shown: &Shown) -> String {
     if devices.is_empty() && shown.devices.is_empty() {
         out.push_str("no PCI device that could be passed through\n");
     }
-    let iommu = iommus(report);
-    let _ = writeln!(out, "host: kernel {}, {}", printable(&report.kernel), printable(&iommu));
+    let unsaved = format!("{NOT_SAVED}/sys/class/iommu");
+    let untold = host.iter().flat_map(|finding| &finding.evidence).any(|evidence| evidence.value == unsaved);
+    let iommu = if untold && report.iommu.is_empty() { "IOMMU unknown".to_owned() } else { iommus(report) };
+    let kernel = if report.kernel.is_empty() { "unknown" } else { &report.kernel };
+    let _ = writeln!(out, "host: kernel {}, {}", printable(kernel), printable(&iommu));
     // With single devices asked for, only what decides how these stand.
     let unsure = devices.iter().any(|(_, verdict)| verdict.predicted.opens.is_none());
     for finding in host {

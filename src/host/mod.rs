@@ -64,4 +64,5 @@ pub mod stamp;
 pub mod survey;
 pub mod surveyor;
 pub mod uevents;
+pub mod unsaved;
 pub mod witness;

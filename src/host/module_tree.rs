@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::proc_modules::{LoadState, ProcModules};
 use super::root::{Root, is_absent};
 use super::stamp::Stamp;
+use super::unsaved;
 use crate::model::pci::Module;
+use crate::model::preflight::survey::NOT_SAVED;
 use crate::model::snapshot::Variant;
 
 const RELEASE: &str = "/proc/sys/kernel/osrelease";
@@ -147,7 +149,10 @@ pub fn release(root: &Root) -> io::Result<String> {
 fn find(root: &Root) -> Place {
     let release = match release(root) {
         Ok(release) => release,
-        Err(e) => return Place::Unreadable(format!("read {RELEASE}: {e}")),
+        Err(e) => {
+            let why = unsaved::why(root, RELEASE);
+            return Place::Unreadable(why.unwrap_or_else(|| format!("read {RELEASE}: {e}")));
+        }
     };
     for directory in DIRECTORIES {
         let directory = format!("{directory}/{release}");
@@ -157,7 +162,9 @@ fn find(root: &Root) -> Place {
             Err(e) => return Place::Unreadable(format!("stat {directory}/modules.dep: {e}")),
         }
     }
-    Place::Missing(release)
+    // Where a saved tree has no modules of any release, it was not asked for them.
+    let nothing = DIRECTORIES.iter().all(|directory| root.lacks(directory));
+    if nothing { Place::Unreadable(format!("{NOT_SAVED}/lib/modules")) } else { Place::Missing(release) }
 }
 
 /// Hands over each line of a file that may not be there. What is no UTF-8 is passed over.

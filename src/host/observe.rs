@@ -87,7 +87,7 @@ impl Observer {
         let Scope { desired, policy, needs_vfio, besides } = scope;
         // Before the drivers' directories: where no module can be loaded, a driver that is there
         // although its module was not is built in.
-        let loaded = ProcModules::read(&self.root).map_err(|e| format!("read /proc/modules: {e}"));
+        let loaded = ProcModules::told(&self.root);
         let tree = self.modules.tree(&self.root, &loaded);
         let variants = drivers::variants(&self.root, tree, loaded.as_ref().ok());
         let offered = |module: &&Module| {

@@ -12,6 +12,7 @@ use super::dir::{Dir, last};
 use super::look::ask::Serial;
 use super::regions::Regions;
 use super::root::{Root, is_absent};
+use super::unsaved;
 use crate::model::desired::{Entry, VfRange};
 use crate::model::pci::{Address, BridgePath, Driver};
 use crate::model::snapshot::{Card, Fact, Function, Group};
@@ -99,6 +100,9 @@ pub struct Pass<'a> {
     devices: Dir<'a>,
     /// `/sys/kernel/iommu_groups` and `/dev/vfio`; absent without an IOMMU, without vfio.
     groups_dir: io::Result<Dir<'a>>,
+    /// Why a saved tree tells of no device in which group, and on which driver it is.
+    no_groups: Option<String>,
+    no_drivers: Option<String>,
     nodes_dir: io::Result<Dir<'a>>,
     queue: Vec<Address>,
     /// VFIO's drivers, and how many functions are on them.
@@ -132,6 +136,14 @@ pub struct Found {
     pub most_vfs: BTreeMap<Address, u32>,
 }
 
+/// What a saved tree leaves out of all devices is unknown of each.
+fn or_untold<T>(fact: Fact<T>, why: Option<&String>) -> Fact<T> {
+    match (fact, why) {
+        (Fact::Absent, Some(why)) => Fact::Unreadable(why.clone()),
+        (fact, _) => fact,
+    }
+}
+
 impl<'a> Pass<'a> {
     /// Begins a pass.
     ///
@@ -144,6 +156,8 @@ impl<'a> Pass<'a> {
             root,
             devices,
             groups_dir: Dir::open(root, "/sys/kernel/iommu_groups"),
+            no_groups: unsaved::iommu(root),
+            no_drivers: unsaved::drivers(root),
             nodes_dir: Dir::open(root, "/dev/vfio"),
             queue: Vec::with_capacity(memory.known.len()),
             vfio: Vec::new(),
@@ -306,6 +320,8 @@ impl<'a> Pass<'a> {
             memory.known.remove(&address);
             return Ok(None);
         }
+        let group = or_untold(group, self.no_groups.as_ref());
+        let driver = or_untold(driver, self.no_drivers.as_ref());
         let pin = match memory.pins.get(&address) {
             Some((read, pin)) if *read == object => pin.clone(),
             _ => Fact::not_looked(),

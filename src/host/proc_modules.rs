@@ -6,6 +6,7 @@
 use std::io;
 
 use super::root::{Root, is_absent};
+use super::unsaved;
 use crate::model::pci::Module;
 use crate::model::snapshot::Fact;
 
@@ -59,6 +60,17 @@ impl ProcModules {
             Ok(text) => Ok(ProcModules::parse(text)),
             Err(e) if is_absent(&e) => Ok(ProcModules::default()),
             Err(e) => Err(e),
+        }
+    }
+
+    /// As [`ProcModules::read`]; the error is a sentence. A saved tree without the file tells nothing.
+    ///
+    /// # Errors
+    /// Why nobody knows what is loaded.
+    pub fn told(root: &Root) -> Result<ProcModules, String> {
+        match unsaved::why(root, "/proc/modules") {
+            Some(why) => Err(why),
+            None => ProcModules::read(root).map_err(|e| format!("read /proc/modules: {e}")),
         }
     }
 

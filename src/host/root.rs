@@ -56,6 +56,9 @@ fn numbered(mode: SFlag, rdev: u64) -> Option<(bool, u64, u64)> {
     node.then(|| (kind == SFlag::S_IFBLK, major(rdev), minor(rdev)))
 }
 
+/// Begins the line by which a snapshot says that it is whole.
+pub const WHOLE: &str = "Whole: ";
+
 /// An attribute has at most a page: one call takes it, and one finds its end.
 const USUAL: usize = 4096;
 
@@ -103,6 +106,26 @@ impl Root {
     #[must_use]
     pub fn is_live(&self) -> bool {
         matches!(self.kind, Kind::Live)
+    }
+
+    /// Whether a saved tree leaves this out, so that nobody knows whether the machine had it. What is not
+    /// there on the machine itself, or in a whole snapshot, is none.
+    #[must_use]
+    pub fn lacks(&self, path: &str) -> bool {
+        self.is_hostile()
+            && self.exists(path).is_ok_and(|there| !there)
+            && self.whole().is_none_or(|text| text.lines().any(|line| line.starts_with("  ") && line.contains(path)))
+    }
+
+    /// Whether all of a machine is here that a report needs.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.is_hostile() || self.whole().is_some()
+    }
+
+    /// What a snapshot says of itself, if it says that it is whole: what could not be read is named there.
+    fn whole(&self) -> Option<String> {
+        self.read_text("/snapshot").ok().filter(|text| text.lines().any(|line| line.starts_with(WHOLE)))
     }
 
     /// Whether every path must be resolved inside the tree by `openat2`.

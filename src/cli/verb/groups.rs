@@ -11,6 +11,7 @@ use crate::cli::failure::Failure;
 use crate::cli::observed::{self, Extent};
 use crate::cli::screen::{Column, Screen, Tone};
 use crate::host::root::Root;
+use crate::host::unsaved;
 use crate::model::pci::Address;
 use crate::model::picture::{DeviceView, GroupView, Picture};
 
@@ -32,6 +33,8 @@ pub async fn run(setting: &Setting, devices: &[String]) -> Result<Answer, Failur
     let (groups, without) = chosen(&picture, devices, root.as_ref())?;
     let answer = if setting.json {
         Answer::fields(json!({ "groups": groups }))
+    } else if let Some(why) = root.as_ref().filter(|_| picture.groups.is_empty()).and_then(unsaved::iommu) {
+        Answer::text(format!("no IOMMU group is known: {why}\n"))
     } else if picture.groups.is_empty() {
         Answer::text("no IOMMU group: is the IOMMU on, in firmware and on the kernel's command line?\n")
     } else if groups.is_empty() {

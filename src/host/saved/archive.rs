@@ -10,6 +10,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::gather::Saved;
 use super::places::Item;
+use crate::host::root::WHOLE;
 
 /// The directory that all is below.
 pub const TOP: &str = "vfiod-snapshot";
@@ -49,6 +50,9 @@ pub fn write(saved: &Saved, taken: u64, out: impl Write) -> io::Result<()> {
 /// What the tree says of itself.
 fn about(saved: &Saved) -> String {
     let mut text = format!("vfiod {}\nLook at it: vfiodctl --root {TOP} check\n", env!("CARGO_PKG_VERSION"));
+    if saved.whole {
+        text += &format!("{WHOLE}what is not in it, nor named below, was not there.\n");
+    }
     if !saved.unread.is_empty() {
         text += "Could not be read:\n";
         text.extend(saved.unread.iter().map(|why| format!("  {why}\n")));

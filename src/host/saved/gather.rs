@@ -30,6 +30,8 @@ pub struct Saved {
     pub items: BTreeMap<String, Item>,
     /// What is not, because it could not be read.
     pub unread: Vec<String>,
+    /// Whether what is neither in it nor unread was not there: not so of a tree that leaves things out.
+    pub whole: bool,
 }
 
 /// A file that is read when all others have been.
@@ -232,6 +234,7 @@ impl Gathering<'_> {
     /// The numbers that tell one machine from all others are taken out of names and texts alike, so
     /// that links still lead where they did.
     fn finish(self) -> Saved {
+        let whole = self.root.is_whole();
         let text = |bytes: Vec<u8>| match String::from_utf8(bytes) {
             Ok(text) => scrubbed(&text).into_bytes(),
             Err(e) => e.into_bytes(),
@@ -245,7 +248,7 @@ impl Gathering<'_> {
         let mut unread: Vec<String> = self.unread.iter().map(|why| scrubbed(why)).collect();
         unread.sort_unstable();
         unread.dedup();
-        Saved { items, unread }
+        Saved { items, unread, whole }
     }
 }
 

@@ -7,6 +7,7 @@ use super::{config, read};
 use crate::host::card;
 use crate::host::dir::Dir;
 use crate::host::root::{Root, is_absent};
+use crate::host::unsaved;
 use crate::model::pci::{Address, Driver};
 use crate::model::preflight::survey::{Errors, Function, Resource};
 use crate::model::snapshot::Fact;
@@ -37,6 +38,7 @@ pub fn read(root: &Root, patience: Duration, unread: &mut Vec<String>) -> BTreeM
         .into_iter()
         .filter_map(|address| Some((address, function(root, &devices, address, &deferred)?)))
         .collect();
+    unsaved_facts(root, &mut functions, unread);
     // Only what is awake is asked: reading `config` wakes what sleeps. A VF's ids are all ones there.
     let awake = functions
         .iter()
@@ -48,6 +50,34 @@ pub fn read(root: &Root, patience: Duration, unread: &mut Vec<String>) -> BTreeM
         }
     }
     functions
+}
+
+/// What a saved tree leaves out of all functions is unknown of each, and told once.
+fn unsaved_facts(root: &Root, functions: &mut BTreeMap<Address, Function>, unread: &mut Vec<String>) {
+    let groups = unsaved::iommu(root);
+    let drivers = unsaved::drivers(root);
+    // What cannot be reset has no such file either. That no function has one is no machine's way, where
+    // the tree leaves other things out as well.
+    let shown = |address: &Address| {
+        ["reset_method", "reset"].iter().any(|name| root.exists(&format!("{DEVICES}/{address}/{name}")).unwrap_or(true))
+    };
+    let partial = groups.is_some() || root.lacks("/proc/modules");
+    let resets =
+        unsaved::why(root, &format!("{DEVICES}/*/reset_method")).filter(|_| partial && !functions.keys().any(shown));
+    for function in functions.values_mut() {
+        unless_known(&mut function.group, groups.as_ref());
+        unless_known(&mut function.driver, drivers.as_ref());
+        unless_known(&mut function.reset, resets.as_ref());
+    }
+    if !functions.is_empty() {
+        unread.extend([groups, drivers, resets].into_iter().flatten());
+    }
+}
+
+fn unless_known<T>(fact: &mut Fact<T>, why: Option<&String>) {
+    if let Some(why) = why.filter(|_| fact.is_absent()) {
+        *fact = Fact::Unreadable(why.clone());
+    }
 }
 
 /// Whether reading a function's configuration space wakes nothing.

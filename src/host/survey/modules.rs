@@ -22,7 +22,7 @@ const MANY: usize = 256;
 /// Reads all about VFIO's modules and what they need.
 #[must_use]
 pub fn read(root: &Root, cmdline: &str, tree: &ModuleTree) -> BTreeMap<Module, ModuleSurvey> {
-    let loaded = ProcModules::read(root).map_err(|e| format!("read /proc/modules: {e}"));
+    let loaded = ProcModules::told(root);
     let required = VFIO.iter().filter_map(|name| Some((name.parse().ok()?, Asked::Auto))).collect();
     // A blacklist line is no prohibition: loading by name is not stopped by it (seen, 6.1 and 6.12).
     let facts = ModuleWatch::default().facts(root, &loaded, required, true);

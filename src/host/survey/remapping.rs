@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{acpi, dmar, iort, isolation, ivrs};
 use crate::host::module_tree::{ModuleTree, Place};
 use crate::host::root::{Root, is_absent};
+use crate::host::unsaved;
 use crate::model::preflight::arch::Arch;
 use crate::model::preflight::survey::Iommu;
 use crate::model::snapshot::Fact;
@@ -17,7 +18,10 @@ pub fn read(root: &Root, tree: &ModuleTree, arch: Option<Arch>) -> Iommu {
     let units = match root.list(UNITS) {
         Ok(names) => Fact::Is(names.into_iter().collect()),
         // Without any IOMMU driver in the kernel there is no such class.
-        Err(e) if is_absent(&e) => Fact::Is(BTreeSet::new()),
+        Err(e) if is_absent(&e) => match unsaved::iommu(root) {
+            Some(why) => Fact::Unreadable(why),
+            None => Fact::Is(BTreeSet::new()),
+        },
         Err(e) => Fact::Unreadable(format!("list {UNITS}: {e}")),
     };
     let there = |name: &str| {

@@ -30,7 +30,7 @@ pub fn take(root: &Root, patience: Duration) -> Survey {
     };
     let machine = machine::read(root);
     let claims = claims::read(root, &machine, &mut unread);
-    let variants = drivers::variants(root, &tree, ProcModules::read(root).ok().as_ref());
+    let variants = drivers::variants(root, &tree, ProcModules::told(root).ok().as_ref());
     let mut drivers = Drivers::default();
     let modules: BTreeSet<_> = variants.iter().map(|variant| &variant.module).collect();
     for module in modules.into_iter().filter(|module| module.as_str() != "vfio_pci") {

@@ -7,7 +7,7 @@ use super::finding::{About, Evidence, Finding, Severity};
 use super::make::Make;
 use super::predict::predict;
 use super::report::{Report, Role, SCHEMA, Verdict};
-use super::survey::{Function, Survey};
+use super::survey::{Function, NOT_SAVED, Survey};
 use super::{
     acs, bars, behind, display, grouping, hardware, igd, interrupts, mediated, modules, nodes, others, parts,
     passthrough, remapping, reserved, sriov, token, uses,
@@ -39,7 +39,8 @@ pub fn check(survey: &Survey) -> Report {
         passthrough::findings(survey),
     ]
     .concat();
-    findings.extend(gaps(survey));
+    let unsaved = unsaved(&mut findings);
+    findings.extend(gaps(survey, unsaved));
     findings.iter_mut().flat_map(|finding| &mut finding.evidence).for_each(|evidence| mark(evidence, &survey.private));
     findings.sort();
     findings.dedup();
@@ -100,9 +101,23 @@ fn verdict(survey: &Survey, address: Address, function: &Function, findings: &[F
     }
 }
 
-/// What could not be read and decides little.
-fn gaps(survey: &Survey) -> Option<Finding> {
+/// Takes out the findings that only say what a saved tree leaves out: that is told once.
+fn unsaved(findings: &mut Vec<Finding>) -> Vec<String> {
+    let mut unsaved = Vec::new();
+    findings.retain(|finding| {
+        let only = finding.code == Code::Unreadable && finding.evidence.iter().all(|e| e.value.starts_with(NOT_SAVED));
+        if only {
+            unsaved.extend(finding.evidence.iter().map(|evidence| evidence.value.clone()));
+        }
+        !only
+    });
+    unsaved
+}
+
+/// What could not be read and decides little, or is not in a saved tree.
+fn gaps(survey: &Survey, unsaved: Vec<String>) -> Option<Finding> {
     let mut gaps: Vec<String> = survey.unread.clone();
+    gaps.extend(unsaved);
     for (name, table) in [("DMAR", &survey.iommu.dmar), ("IVRS", &survey.iommu.ivrs)] {
         gaps.extend(table.unreadable().map(str::to_owned));
         let trouble = table.is().and_then(|table| table.trouble.as_ref());
@@ -119,6 +134,8 @@ fn gaps(survey: &Survey) -> Option<Finding> {
         survey.mediated.unreadable(),
     ];
     gaps.extend(others.into_iter().flatten().map(str::to_owned));
+    gaps.sort();
+    gaps.dedup();
     if gaps.is_empty() {
         return None;
     }

@@ -42,7 +42,8 @@ pub fn findings(survey: &Survey) -> Vec<Finding> {
 
 /// A virtio-iommu that is not among the IOMMUs at work.
 fn idle_virtio(survey: &Survey) -> Option<Address> {
-    let at_work = |address: &Address| survey.iommu.units.is().is_some_and(|units| units.contains(&address.to_string()));
+    let units = survey.iommu.units.is()?;
+    let at_work = |address: &Address| units.contains(&address.to_string());
     let mut found = survey.functions.iter().filter(|(_, function)| function.card.ids == VIRTIO_IOMMU);
     found.find(|(address, _)| !at_work(address)).map(|(address, _)| *address)
 }

@@ -15,6 +15,9 @@ use crate::model::pci::{Address, Driver, Module};
 use crate::model::snapshot::{Card, Fact, Holder, Variant};
 use crate::model::variant::Drivers;
 
+/// Begins the reason why nobody knows what a saved tree leaves out.
+pub const NOT_SAVED: &str = "the saved tree has no ";
+
 /// All facts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survey {
