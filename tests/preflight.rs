@@ -518,7 +518,7 @@ fn an_option_that_modprobe_will_give_counts_while_its_module_is_not_loaded() {
     fs::create_dir_all(tree.path().join("etc/modprobe.d")).unwrap();
     let options = "options vfio_iommu_type1 allow_unsafe_interrupts=1\n";
     fs::write(tree.path().join("etc/modprobe.d/pve.conf"), options).unwrap();
-    assert_eq!(said(), ((false, Some("/etc/modprobe.d/pve.conf".to_owned())), Some(true)));
+    assert_eq!(said(), ((false, Some("/etc/modprobe.d/pve.conf:1".to_owned())), Some(true)));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! * [`check`]: a preflight report, as text and as JSON
 //! * [`verb`]: the commands, one file each
 //! * [`screen`], [`moment`]: what a screen can show; [`event`], [`results`], [`settings_text`], [`json`]: how parts are shown
+//! * [`withheld`]: what a generated configuration leaves with the host
 //! * [`answer`], [`failure`]: what comes of a command
 
 pub mod answer;
@@ -26,3 +27,4 @@ pub mod settings_text;
 pub mod sight;
 pub mod target;
 pub mod verb;
+pub mod withheld;

@@ -20,12 +20,14 @@ use crate::host::root::Root;
 use crate::host::seen::Seen;
 use crate::host::{iommu, kernel, pci_ids, survey};
 use crate::model::concern::Concerns;
+use crate::model::desired::Desired;
 use crate::model::keeper::{Frame, Keeper, group_view};
 use crate::model::memory::Memory;
 use crate::model::pci::{Address, Ids};
 use crate::model::picture::{Clock, DeviceView, GroupView, Picture};
 use crate::model::plan::Plan;
 use crate::model::plan_view::PlanView;
+use crate::model::policy::Policy;
 use crate::model::preflight;
 use crate::model::snapshot::{Group, Snapshot};
 use crate::model::status::Status;
@@ -88,6 +90,20 @@ pub async fn observe(root: &Root, names: &Root, extent: Extent) -> Observed {
     let groups: BTreeMap<u32, GroupView> = snapshot.groups.iter().map(group).collect();
     let plan = PlanView::of(&plan, keeper.policy.mode, Clock::default());
     Observed { picture, others, groups, plan, snapshot, notes }
+}
+
+/// Looks at functions from all sides, and puts what is found into the snapshot.
+pub async fn look_closely(root: &Root, snapshot: &mut Snapshot, of: BTreeSet<Address>) {
+    if of.is_empty() {
+        return;
+    }
+    let keeper = Keeper::new(Desired::default(), Policy::default(), Memory::default());
+    let mut eye = Eye { observer: Observer::new(root.clone()), keeper, all: BTreeSet::new(), close: true };
+    let closer = Closer { looks: of, ..Closer::default() };
+    let found = eye.look(&Readers::new(Program::own(["look"])), &closer).await;
+    let mut seen = Seen::default();
+    seen.add(closer, found);
+    seen.show(snapshot);
 }
 
 /// One look cannot tell since when.

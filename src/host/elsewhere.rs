@@ -2,16 +2,36 @@
 //! `ids=`, and what virtual machines want. Read once, to write a configuration from it; nothing is
 //! decided by it.
 
-use super::modprobe_d::{Rules, files};
+use std::collections::BTreeMap;
+
+use super::modprobe_d::Rules;
+use super::module_facts::Asked;
+use super::module_watch::ModuleWatch;
+use super::options;
+use super::proc_modules::ProcModules;
 use super::root::{Root, is_absent};
 use super::survey::{claims, machine};
-use crate::model::pci::{Address, Driver, Ids};
+use crate::model::module::ModuleState;
+use crate::model::parameter::{COMMAND_LINE, Given};
+use crate::model::pci::{Address, Driver};
 use crate::model::preflight::claim::{Claim, Role, Target};
+use crate::model::vfio_ids::{Idle, Lists, Pattern};
+
+/// All that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wishes {
+    /// In the order of the files.
+    pub wishes: Vec<Wish>,
+    /// What is written down and has no effect; a sentence each.
+    pub idle: Vec<String>,
+    /// What could not be read, or is passed over.
+    pub notes: Vec<String>,
+}
 
 /// What a file asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wish {
-    /// The file that says so.
+    /// The file that says so, with the line where there are several.
     pub source: String,
     /// What it is about.
     pub about: About,
@@ -24,42 +44,29 @@ pub enum About {
     Device(Address, Driver),
     /// A virtual machine takes this function when it starts, or finds it on VFIO: the sentence says which.
     Guest(Address, String),
-    /// vfio-pci takes every function with these ids.
-    Ids(Ids),
+    /// vfio-pci takes every function that this entry of `ids=` means.
+    Ids(String, Pattern),
 }
 
-/// All wishes, in the order of the files, and what could not be read.
+/// Reads them.
 #[must_use]
-pub fn wishes(root: &Root) -> (Vec<Wish>, Vec<String>) {
-    let (mut wishes, mut trouble) = (Vec::new(), Vec::new());
-    let mut text = |path: &str| match root.read_text(path) {
-        Ok(text) => text,
-        Err(error) => {
-            if !is_absent(&error) {
-                trouble.push(format!("read {path}: {error}"));
-            }
-            String::new()
+pub fn wishes(root: &Root) -> Wishes {
+    let mut found = Wishes::default();
+    let claimed = claims::files(root, &machine::read(root), &mut found.notes);
+    found.wishes = claimed.iter().flat_map(|claim| of_claim(root, claim)).collect();
+    let cmdline = root.read_text(COMMAND_LINE).unwrap_or_else(|error| {
+        if !is_absent(&error) {
+            found.notes.push(format!("read {COMMAND_LINE}: {error}"));
         }
-    };
-    let mut lists = Vec::new();
-    let rules = files(root);
-    for file in rules.as_deref().unwrap_or_default() {
-        let found = Rules::options(&text(file), "vfio_pci", "ids");
-        lists.extend(found.into_iter().map(|list| (file.clone(), list)));
-    }
-    let cmdline = text("/proc/cmdline");
-    let words = cmdline.split_ascii_whitespace().filter_map(|word| word.split_once('='));
-    let ids = words.filter(|(key, _)| key.replace('-', "_") == "vfio_pci.ids");
-    lists.extend(ids.map(|(_, list)| ("the kernel command line".to_owned(), list.to_owned())));
-    trouble.extend(rules.err().map(|error| error.to_string()));
-    for (source, list) in lists {
-        let ids = list.trim_matches('"').split(',').filter_map(vendor_and_device);
-        wishes.extend(ids.map(|ids| Wish { source: source.clone(), about: About::Ids(ids) }));
-    }
-    let claimed = claims::files(root, &machine::read(root), &mut trouble);
-    let mut all: Vec<Wish> = claimed.iter().flat_map(|claim| of_claim(root, claim)).collect();
-    all.extend(wishes);
-    (all, trouble)
+        String::new()
+    });
+    let rules = Rules::read(root);
+    let given = options::given(&rules, &cmdline, "vfio_pci", is_builtin(root));
+    by_ids(&given, &mut found);
+    found.notes.extend(rules.notes.into_iter().chain(rules.trouble));
+    found.notes.sort();
+    found.notes.dedup();
+    found
 }
 
 /// What a claim asks for; of a slot or a bus, for each function that is there.
@@ -81,42 +88,82 @@ fn of_claim(root: &Root, claim: &Claim) -> Vec<Wish> {
     addresses.into_iter().filter_map(about).map(wish).collect()
 }
 
-/// `vendor:device[:…]`; the kernel takes numbers without leading zeros, too.
-fn vendor_and_device(entry: &str) -> Option<Ids> {
-    let mut parts = entry.split(':').map(|part| u16::from_str_radix(part, 16).ok());
-    Some(Ids { vendor: parts.next()??, device: parts.next()?? })
+fn by_ids(given: &[Given], found: &mut Wishes) {
+    let lists = Lists::of(given);
+    let winner = lists.in_force.map(|given| given.source.clone()).unwrap_or_default();
+    for (given, why) in &lists.idle {
+        let why = match why {
+            Idle::Unheard => "vfio-pci is part of this kernel, and hears the kernel command line only".to_owned(),
+            Idle::Overruled => format!("the last list counts, that of {winner}"),
+            Idle::Refused => "the kernel refuses it".to_owned(),
+        };
+        found.idle.push(format!("{} ({}) has no effect: {why}", given.text(), given.source));
+    }
+    for (entry, pattern) in lists.entries() {
+        match pattern {
+            Some(pattern) => {
+                let about = About::Ids(entry.to_owned(), pattern);
+                found.wishes.push(Wish { source: winner.clone(), about });
+            }
+            None => found
+                .idle
+                .push(format!("`{entry}` in ids= ({winner}) is no vendor and device id: the kernel passes over it")),
+        }
+    }
+}
+
+/// Whether vfio-pci is part of this kernel.
+fn is_builtin(root: &Root) -> bool {
+    let loaded = ProcModules::told(root);
+    let Ok(vfio_pci) = "vfio_pci".parse() else { return false };
+    let facts = ModuleWatch::default().facts(root, &loaded, BTreeMap::from([(vfio_pci, Asked::Auto)]), true);
+    facts.iter().any(|(module, facts)| module.as_str() == "vfio_pci" && facts.state == ModuleState::Builtin)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_kind_of_file_is_read() {
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let tree = tempfile::tempdir().unwrap();
-        for (path, text) in [
-            ("etc/driverctl.d/pci-0000:01:00.0", "vfio-pci\n"),
-            ("etc/driverctl.d/vmbus-1", "uio_hv_generic\n"),
-            ("etc/pve/qemu-server/101.conf", "hostpci0: 0000:02:00\nname: win\n"),
-            ("sys/bus/pci/devices/0000:02:00.0/vendor", "0x10de\n"),
-            ("sys/bus/pci/devices/0000:02:00.1/vendor", "0x10de\n"),
-            ("etc/modprobe.d/vfio.conf", "options vfio-pci ids=10de:2684,10de:22ba disable_vga=1\noptions kvm x=1\n"),
-            ("proc/cmdline", "quiet vfio-pci.ids=8086:10d3:ffffffff\n"),
-        ] {
+        for (path, text) in files {
             let path = tree.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        let (wishes, trouble) = wishes(&Root::hostile(tree.path()).unwrap());
+        tree
+    }
+
+    #[test]
+    fn each_kind_of_file_is_read_and_of_several_lists_the_last_one_counts() {
+        let tree = tree(&[
+            ("etc/driverctl.d/pci-0000:01:00.0", "vfio-pci\n"),
+            ("etc/driverctl.d/vmbus-1", "uio_hv_generic\n"),
+            ("etc/modprobe.d/vfio.conf", "options vfio-pci ids=10de:2684,10de:22ba disable_vga=1\noptions kvm x=1\n"),
+            ("proc/cmdline", "quiet vfio-pci.ids=8086:10d3:ffffffff,gpu\n"),
+        ]);
+        let Wishes { wishes, idle, notes } = wishes(&Root::hostile(tree.path()).unwrap());
         let shown: Vec<String> = wishes.iter().map(|wish| format!("{} {:?}", wish.source, wish.about)).collect();
-        assert_eq!(shown.len(), 6, "{shown:#?}");
+        assert_eq!(shown.len(), 2, "{shown:#?}");
         assert!(shown[0].starts_with("/etc/driverctl.d/pci-0000:01:00.0 Device("), "{}", shown[0]);
-        for (shown, function) in shown[1..].iter().zip(["0", "1"]) {
-            assert!(shown.starts_with("/etc/pve/qemu-server/101.conf Guest("), "{shown}");
-            assert!(shown.contains(&format!("function: {function}")) && shown.contains("VM 101 (win)"), "{shown}");
-        }
-        assert!(shown[3].starts_with("/etc/modprobe.d/vfio.conf Ids("), "{}", shown[3]);
-        assert!(shown[5].starts_with("the kernel command line Ids("), "{}", shown[5]);
-        assert!(trouble.is_empty(), "{trouble:?}");
+        assert!(shown[1].starts_with("/proc/cmdline Ids(\"8086:10d3:ffffffff\""), "{}", shown[1]);
+        let expected = [
+            "ids=10de:2684,10de:22ba (/etc/modprobe.d/vfio.conf:1) has no effect: the last list counts, that of /proc/cmdline",
+            "`gpu` in ids= (/proc/cmdline) is no vendor and device id: the kernel passes over it",
+        ];
+        assert_eq!(idle, expected);
+        assert!(notes.is_empty(), "{notes:?}");
+    }
+
+    #[test]
+    fn what_modprobe_says_of_a_part_of_the_kernel_is_no_wish() {
+        let tree = tree(&[
+            ("etc/modprobe.d/vfio.conf", "options vfio-pci ids=10de:2684\n"),
+            ("proc/modules", "kvm 1 0 - Live 0x0\n"),
+            ("sys/bus/pci/drivers/vfio-pci/bind", ""),
+        ]);
+        let Wishes { wishes, idle, .. } = wishes(&Root::hostile(tree.path()).unwrap());
+        assert!(wishes.is_empty(), "{wishes:?}");
+        assert!(idle[0].ends_with("hears the kernel command line only"), "{idle:?}");
     }
 }

@@ -3,9 +3,11 @@
 use std::io;
 
 use super::install_rule::{Verdict, judge};
-use super::modprobe_d::{self, Rules};
+use super::modprobe_d::Rules;
+use super::modprobe_files::{DIRECTORIES, Files};
 use super::root::{Root, is_absent};
 use super::stamp::Stamp;
+use crate::model::parameter::{Parameter, parse, same_name};
 use crate::model::pci::Module;
 
 const CMDLINE: &str = "/proc/cmdline";
@@ -34,7 +36,8 @@ pub struct KernelPolicy {
 pub struct Cmdline {
     /// `module_blacklist=`: the kernel itself refuses these (EPERM).
     pub refused: Vec<String>,
-    /// `modprobe.blacklist=`: for modprobe as a `blacklist` line.
+    /// `modprobe.blacklist=`: for modprobe as a `blacklist` line, but with `_` only: it does not make
+    /// one of a `-` there (kmod 30 and 34).
     pub blacklisted: Vec<String>,
 }
 
@@ -43,18 +46,17 @@ impl Cmdline {
     #[must_use]
     pub fn parse(text: &str) -> Cmdline {
         let mut cmdline = Cmdline::default();
-        for word in words(text) {
-            // What follows `--` is init's.
-            if word == "--" {
-                break;
-            }
-            let Some((key, value)) = word.split_once('=') else { continue };
-            let names = value.trim_matches('"').split(',').filter(|name| !name.is_empty());
+        let mut of_kernel = true;
+        for Parameter { name, value } in parse(text) {
+            // What follows `--` is init's; modprobe reads on.
+            of_kernel &= name != "--" || value.is_some();
+            let Some(value) = value else { continue };
+            let names = value.split(',').filter(|name| !name.is_empty()).map(str::to_owned);
             // The kernel takes `-` for `_` in a parameter's name; its last value counts.
-            match key.trim_matches('"').replace('-', "_").as_str() {
-                "module_blacklist" => cmdline.refused = names.map(str::to_owned).collect(),
-                "modprobe.blacklist" => cmdline.blacklisted.extend(names.map(|name| name.replace('-', "_"))),
-                _ => {}
+            if of_kernel && same_name(&name, "module_blacklist") {
+                cmdline.refused = names.collect();
+            } else if name == "modprobe.blacklist" {
+                cmdline.blacklisted.extend(names);
             }
         }
         cmdline
@@ -74,11 +76,8 @@ impl KernelPolicy {
     /// Reads all of it. What is there and cannot be read becomes `trouble`.
     #[must_use]
     pub fn read(root: &Root) -> KernelPolicy {
-        let mut policy = KernelPolicy::default();
-        match Rules::read(root) {
-            Ok(rules) => policy.rules = rules,
-            Err(e) => policy.trouble = Some(e.to_string()),
-        }
+        let mut policy = KernelPolicy { rules: Rules::read(root), ..KernelPolicy::default() };
+        policy.trouble.clone_from(&policy.rules.trouble);
         let mut value = |path: &str| match text(root, path) {
             Ok(text) => text.unwrap_or_default(),
             Err(e) => {
@@ -96,10 +95,10 @@ impl KernelPolicy {
 
     /// Folds in all that may change what [`KernelPolicy::read`] gives.
     pub fn stamp(root: &Root, stamp: &mut Stamp) {
-        for directory in modprobe_d::DIRECTORIES {
+        for directory in DIRECTORIES {
             stamp.file(root, directory);
         }
-        for file in modprobe_d::files(root).unwrap_or_default() {
+        for file in Files::find(root).paths {
             stamp.value(file.as_bytes());
             stamp.file(root, &file);
         }
@@ -180,8 +179,10 @@ mod tests {
             ("module_blacklist=vfio_pci module_blacklist=kvm", "", false, None),
             ("dyndbg=\"a b\" -- module_blacklist=vfio_pci", "", false, None),
             ("a=\"x module_blacklist=vfio_pci\"", "", false, None),
-            ("modprobe.blacklist=vfio-pci", "", false, Some("/proc/cmdline: modprobe.blacklist=vfio_pci")),
-            ("modprobe.blacklist=vfio-pci", "", true, None),
+            ("modprobe.blacklist=kvm,vfio_pci", "", false, Some("/proc/cmdline: modprobe.blacklist=kvm,vfio_pci")),
+            ("-- modprobe.blacklist=vfio_pci", "", false, Some("/proc/cmdline: modprobe.blacklist=vfio_pci")),
+            ("modprobe.blacklist=vfio_pci", "", true, None),
+            ("modprobe.blacklist=vfio-pci", "", false, None),
             ("", "blacklist vfio-pci", false, Some("/etc/modprobe.d/x.conf:1: blacklist vfio_pci")),
             ("", "blacklist vfio-pci", true, None),
             ("", "\ninstall vfio-pci /bin/false", true, Some("/etc/modprobe.d/x.conf:2: install vfio_pci /bin/false")),

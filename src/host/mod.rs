@@ -6,7 +6,7 @@
 //! * [`observe`]: one pass over the devices, their groups and the modules; made of
 //!   [`pass`], [`bridges`] (paths through them), [`card`] and [`serial`] (what stays while a device object lives),
 //!   [`regions`] (what stays while a group does)
-//! * [`proc_modules`], [`module_tree`], [`modprobe_d`], [`install_rule`], [`kernel_policy`]: evidence
+//! * [`proc_modules`], [`module_tree`], [`modprobe_d`] ([`modprobe_files`], [`options`]), [`install_rule`], [`kernel_policy`]: evidence
 //!   about modules; [`module_facts`] judges it, [`module_watch`] keeps it, [`stamp`] dates it
 //! * [`drivers`]: what drivers are called, and of which modules they are
 //! * [`mediated`]: parts of functions that their drivers give to virtual machines
@@ -44,10 +44,12 @@ pub mod look;
 pub mod machine;
 pub mod mediated;
 pub mod modprobe_d;
+pub mod modprobe_files;
 pub mod module_facts;
 pub mod module_tree;
 pub mod module_watch;
 pub mod observe;
+pub mod options;
 pub mod pass;
 pub mod pci_ids;
 pub mod port;

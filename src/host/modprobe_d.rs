@@ -1,20 +1,19 @@
-//! The rules of modprobe.d, as kmod reads them: which files count, lines, the first that applies.
+//! The rules of modprobe.d, as kmod reads them: lines, the first that applies, all options.
 
-use std::collections::BTreeMap;
-use std::io;
-
-use super::root::{Root, is_absent};
+use super::modprobe_files::Files;
+use super::root::Root;
 use crate::model::glob;
+use crate::model::parameter::{self, Parameter};
 use crate::model::pci::Module;
-
-/// The directories, the first one wins where two have a file of the same name (kmod's order).
-pub const DIRECTORIES: [&str; 5] =
-    ["/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"];
 
 /// All rules that may concern whether and how a module is loaded, in the order they count.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rules {
     rules: Vec<(Place, Rule)>,
+    /// Files that modprobe passes over, and so do we; a sentence each.
+    pub notes: Vec<String>,
+    /// What modprobe may read and we may not.
+    pub trouble: Option<String>,
 }
 
 /// Where a rule stands.
@@ -32,7 +31,7 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// A rule that may forbid or redirect a load; `options`, `softdep` and `remove` do neither.
+/// A rule that may forbid, redirect or change a load; `softdep` and `remove` do neither.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
     /// `blacklist MODULE`
@@ -41,24 +40,21 @@ pub enum Rule {
     Install(String, String),
     /// `alias PATTERN MODULE`; it comes before the module's own name when modprobe looks one up.
     Alias(String, String),
+    /// `options MODULE PARAMETERS…`
+    Options(String, String),
 }
 
 impl Rules {
     /// Reads all files.
-    ///
-    /// # Errors
-    /// The first file or directory that is there and cannot be read.
-    pub fn read(root: &Root) -> io::Result<Rules> {
+    #[must_use]
+    pub fn read(root: &Root) -> Rules {
         let mut rules = Rules::default();
-        for file in files(root)? {
-            match root.read_text(&file) {
-                Ok(text) => rules.add(&file, &text),
-                // A link to /dev/null in a saved tree, or a file that went just now.
-                Err(e) if is_absent(&e) => {}
-                Err(e) => return Err(io::Error::new(e.kind(), format!("read {file}: {e}"))),
-            }
+        let mut files = Files::find(root);
+        for (file, text) in files.read(root) {
+            rules.add(&file, &text);
         }
-        Ok(rules)
+        (rules.notes, rules.trouble) = (files.notes, files.trouble);
+        rules
     }
 
     /// Adds the rules of one file.
@@ -88,6 +84,17 @@ impl Rules {
         })
     }
 
+    /// The parameters that modprobe hands to a module, in order: of two of a name the last one counts.
+    pub fn options<'r>(&'r self, module: &'r str) -> impl Iterator<Item = (&'r Place, Parameter)> {
+        self.rules.iter().flat_map(move |(place, rule)| {
+            let text = match rule {
+                Rule::Options(name, text) if name == module => text.as_str(),
+                _ => "",
+            };
+            parameter::parse(text).into_iter().map(move |parameter| (place, parameter))
+        })
+    }
+
     /// An `alias` line that leads a module's own name elsewhere (`alias vfio_pci off`).
     #[must_use]
     pub fn redirect(&self, module: &Module) -> Option<(&Place, &str)> {
@@ -96,42 +103,6 @@ impl Rules {
             Rule::Alias(pattern, to) if to != name && glob::matches(pattern, name) => Some((place, to.as_str())),
             _ => None,
         })
-    }
-}
-
-/// The files that count, in the order of their names.
-///
-/// # Errors
-/// A directory that is there and cannot be listed.
-pub fn files(root: &Root) -> io::Result<Vec<String>> {
-    let mut found: BTreeMap<String, &str> = BTreeMap::new();
-    for directory in DIRECTORIES {
-        match root.list(directory) {
-            Ok(names) => {
-                for name in names.into_iter().filter(|name| name.ends_with(".conf") && !name.starts_with('.')) {
-                    found.entry(name).or_insert(directory);
-                }
-            }
-            Err(e) if is_absent(&e) => {}
-            Err(e) => return Err(io::Error::new(e.kind(), format!("list {directory}: {e}"))),
-        }
-    }
-    Ok(found.into_iter().map(|(name, directory)| format!("{directory}/{name}")).collect())
-}
-
-impl Rules {
-    /// The values that the `options` lines of one file give to a parameter of a module.
-    #[must_use]
-    pub fn options(text: &str, module: &str, parameter: &str) -> Vec<String> {
-        let of_line = |line: &str| {
-            let (verb, rest) = word(line)?;
-            let (name, rest) = word(rest)?;
-            let values = rest.split_ascii_whitespace().filter_map(|option| option.split_once('='));
-            let wanted = verb == "options" && underscored(name) == module;
-            let values = values.filter(|(key, _)| *key == parameter).map(|(_, value)| value.to_owned());
-            wanted.then(|| values.collect::<Vec<_>>())
-        };
-        logical_lines(text).iter().filter_map(|(_, line)| of_line(line)).flatten().collect()
     }
 }
 
@@ -185,12 +156,28 @@ pub fn part(text: &str, wanted: impl Fn(&str, &str) -> bool) -> String {
 fn rule(line: &str) -> Option<Rule> {
     let (verb, rest) = word(line)?;
     let (name, rest) = word(rest)?;
+    // kmod passes over a line whose name has a bracket without the other one.
+    let underscored = |name: &str| brackets_close(name).then(|| underscored(name));
     match verb {
-        "blacklist" => Some(Rule::Blacklist(underscored(name))),
-        "install" => Some(Rule::Install(underscored(name), rest.trim().to_owned())),
-        "alias" => Some(Rule::Alias(underscored(name), underscored(word(rest)?.0))),
+        "blacklist" => Some(Rule::Blacklist(underscored(name)?)),
+        "install" if !rest.is_empty() => Some(Rule::Install(underscored(name)?, rest.trim().to_owned())),
+        "alias" => Some(Rule::Alias(underscored(name)?, underscored(word(rest)?.0)?)),
+        "options" => Some(Rule::Options(underscored(name)?, rest.to_owned())),
         _ => None,
     }
+}
+
+fn brackets_close(name: &str) -> bool {
+    let mut within = false;
+    for c in name.chars() {
+        match c {
+            ']' if !within => return false,
+            ']' => within = false,
+            '[' => within = true,
+            _ => {}
+        }
+    }
+    !within
 }
 
 fn word(text: &str) -> Option<(&str, &str)> {
@@ -226,6 +213,7 @@ mod tests {
         let expected = [
             (3, Rule::Blacklist("vfio_pci".into())),
             (4, Rule::Install("vfio_pci".into(), "/sbin/modprobe -i vfio-pci".into())),
+            (5, Rule::Options("vfio_pci".into(), " ids=10de:2684".into())),
             (7, Rule::Alias("vfio_pci".into(), "off".into())),
             (9, Rule::Install("vfio".into(), "/bin/false".into())),
             (11, Rule::Blacklist("kvm".into())),
@@ -254,24 +242,32 @@ mod tests {
     }
 
     #[test]
-    fn of_two_files_of_one_name_the_earlier_directory_counts() {
-        let dir = tempfile::tempdir().unwrap();
-        for (path, text) in [
-            ("etc/modprobe.d/vfio.conf", ""),
-            ("usr/lib/modprobe.d/vfio.conf", "blacklist vfio_pci"),
-            ("run/modprobe.d/10.conf", "blacklist vfio"),
-            ("run/modprobe.d/README", "blacklist irqbypass"),
-        ] {
-            let path = dir.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        let root = Root::trusted(dir.path());
-        assert_eq!(files(&root).unwrap(), ["/run/modprobe.d/10.conf", "/etc/modprobe.d/vfio.conf"]);
-        let rules = Rules::read(&root).unwrap();
-        assert_eq!(rules.blacklist(&module("vfio_pci")), None);
-        assert_eq!(rules.blacklist(&module("vfio")).unwrap().to_string(), "/run/modprobe.d/10.conf:1");
-        assert_eq!(rules.blacklist(&module("irqbypass")), None);
+    fn options_are_read_as_modprobe_hands_them_over() {
+        let mut rules = Rules::default();
+        // As kmod 30 was seen to read them.
+        rules.add(
+            "/a.conf",
+            "options vfio-pci ids=\"10de:1b81, 10de:10f0\" disable-vga=1\noptions vfio[12 x=1\noptions vfio-pci\n",
+        );
+        rules.add("/b.conf", "   options vfio_pci\tids=1:2\tnointxmask\r\n# options vfio-pci ids=3:4\noptions vfio_pci cont=\\\n1\noptions nvme ids=5:6");
+        let shown: Vec<String> = rules
+            .options("vfio_pci")
+            .map(|(place, p)| format!("{place} {}={}", p.name, p.value.as_deref().unwrap_or("none")))
+            .collect();
+        let expected = [
+            "/a.conf:1 ids=10de:1b81, 10de:10f0",
+            "/a.conf:1 disable-vga=1",
+            "/b.conf:1 ids=1:2",
+            "/b.conf:1 nointxmask=none",
+            "/b.conf:3 cont=1",
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_line_that_kmod_finds_wrong_is_passed_over() {
+        assert_eq!(parse("blacklist a]b\ninstall vfio[_pci /bin/false\ninstall vfio_pci\nblacklist\noptions"), []);
+        assert_eq!(parse("blacklist vfio_pc[a-i]").len(), 1);
     }
 
     proptest::proptest! {

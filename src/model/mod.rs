@@ -5,7 +5,7 @@
 //! * [`pci`]: addresses, ids, driver and module names, parsed once, shown one way
 //! * [`time`]: a point in time since boot
 //! * [`snapshot`]: what the kernel says now, three-valued
-//! * [`module`]: the state of a module and the evidence for it
+//! * [`module`]: the state of a module and the evidence for it; [`parameter`]: what it is given when it is loaded, and [`vfio_ids`]: vfio-pci's `ids=`
 //! * [`desired`]: what the configuration asks
 //! * [`resolve`]: which functions that is now
 //! * [`variant`]: the best VFIO driver for a device; [`glob`]: patterns of module aliases and modprobe.d
@@ -36,6 +36,7 @@ pub mod keeper;
 pub mod memory;
 pub mod module;
 pub mod pace;
+pub mod parameter;
 pub mod pci;
 pub mod picture;
 pub mod plan;
@@ -52,5 +53,6 @@ pub mod status;
 pub mod target;
 pub mod time;
 pub mod variant;
+pub mod vfio_ids;
 pub mod viable;
 pub mod words;

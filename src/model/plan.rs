@@ -317,6 +317,9 @@ pub struct Plan {
     pub held: Vec<Held>,
     /// Functions outside the configuration that a planned module load will make the kernel bind.
     pub also_binds: Vec<(Address, Driver)>,
+    /// Install rules of modules that are to be loaded: module, `file:line: command`, whether it is run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub install_rules: Vec<(Module, String, bool)>,
     /// Functions to look at more closely before anything can be decided about them.
     pub look: BTreeSet<Address>,
     /// Whether to look for everything that a module load would bind ([`super::snapshot::Snapshot::pinned`]).

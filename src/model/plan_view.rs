@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::pci::{Address, Driver};
+use super::pci::{Address, Driver, Module};
 use super::picture::{Clock, SCHEMA};
 use super::plan::{Act, Guard, Held, Plan};
 use super::policy::Mode;
@@ -20,6 +20,9 @@ pub struct PlanView {
     pub held: Vec<HeldView>,
     /// Functions that nobody declared and that a planned load makes the kernel bind.
     pub also_binds: Vec<AlsoBinds>,
+    /// Install rules of modprobe.d for modules that are to be loaded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub install_rules: Vec<InstallRule>,
 }
 
 /// What is done in one go.
@@ -55,6 +58,17 @@ pub struct AlsoBinds {
     pub driver: Driver,
 }
 
+/// An install rule: modprobe runs its command instead of loading the module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstallRule {
+    /// For which module.
+    pub module: Module,
+    /// `file:line: command`.
+    pub rule: String,
+    /// Whether it is run, by `allow_install`; else the module is loaded past it.
+    pub runs: bool,
+}
+
 impl PlanView {
     /// A plan as the public sees it.
     #[must_use]
@@ -68,6 +82,11 @@ impl PlanView {
                 .also_binds
                 .iter()
                 .map(|(device, driver)| AlsoBinds { device: *device, driver: driver.clone() })
+                .collect(),
+            install_rules: plan
+                .install_rules
+                .iter()
+                .map(|(module, rule, runs)| InstallRule { module: module.clone(), rule: rule.clone(), runs: *runs })
                 .collect(),
         }
     }

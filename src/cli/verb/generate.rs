@@ -1,5 +1,5 @@
 //! `vfiodctl config generate`: a configuration for what is on VFIO today, and for what driverctl,
-//! modprobe and others have set.
+//! modprobe and others have set, but for what the host is using.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +9,14 @@ use crate::cli::answer::{Answer, Setting};
 use crate::cli::failure::Failure;
 use crate::cli::observed::{self, Extent};
 use crate::cli::settings_text::{quoted, vfs};
-use crate::host::elsewhere::{self, About, Wish};
+use crate::cli::withheld::withheld;
+use crate::host::elsewhere::{self, About, Wish, Wishes};
 use crate::model::pci::{Address, Driver, Ids, Slot};
 use crate::model::printable::printable;
 use crate::model::snapshot::{Function, Snapshot};
+
+/// Columns of a comment.
+const WIDTH: usize = 100;
 
 /// Looks, and writes it down.
 ///
@@ -22,8 +26,11 @@ pub async fn run(setting: &Setting) -> Result<Answer, Failure> {
     let Some(root) = setting.sight.root() else {
         return Err(Failure::Usage("config generate: only this machine can be looked at".to_owned()));
     };
-    let observed = observed::observe(&root, setting.sight.names(), Extent::Everything).await;
-    let (wishes, trouble) = elsewhere::wishes(&root);
+    let mut observed = observed::observe(&root, setting.sight.names(), Extent::Everything).await;
+    let wishes = elsewhere::wishes(&root);
+    let (wanted, absent) = wanted(&observed.snapshot, &wishes);
+    let others = wanted.keys().filter(|address| !is_on_vfio(&observed.snapshot, **address)).copied().collect();
+    observed::look_closely(&root, &mut observed.snapshot, others).await;
     let descriptions: BTreeMap<Address, String> = observed
         .picture
         .devices
@@ -31,82 +38,104 @@ pub async fn run(setting: &Setting) -> Result<Answer, Failure> {
         .chain(&observed.others)
         .map(|(address, view)| (*address, view.description.clone()))
         .collect();
-    let toml = Draft::new(&observed.snapshot, &wishes, &descriptions).toml();
+    let toml = Draft::new(&observed.snapshot, !root.is_live(), wanted, absent, &descriptions).toml();
     let answer = if setting.json { Answer::fields(json!({ "toml": toml })) } else { Answer::text(toml) };
-    let notes = observed.notes.into_iter().chain(trouble).collect();
+    let notes = observed.notes.into_iter().chain(wishes.notes).collect();
     Ok(answer.with_notes(notes))
+}
+
+/// The functions, each with its driver and the reasons to declare it.
+type Wanted = BTreeMap<Address, (Driver, BTreeSet<String>)>;
+
+/// What is on VFIO or is to go there by somebody's file, and what of that leads nowhere.
+fn wanted(snapshot: &Snapshot, wishes: &Wishes) -> (Wanted, Vec<String>) {
+    let (mut wanted, mut absent) = (Wanted::new(), wishes.idle.clone());
+    let mut want = |address: Address, driver: &Driver, why: String| {
+        if driver.is_plain() {
+            wanted.entry(address).or_insert_with(|| (driver.clone(), BTreeSet::new())).1.insert(why);
+        }
+    };
+    // Bridges are never declared: they are not passed through.
+    let endpoints = || snapshot.functions.iter().filter(|(_, function)| !function.card.bridge);
+    for (address, function) in endpoints() {
+        if let Some(driver) = function.driver.is().filter(|_| snapshot.on_vfio(function)) {
+            let of_its_own = if snapshot.is_vfio(driver) { "" } else { ", which is itself VFIO" };
+            want(*address, driver, format!("on {driver} now{of_its_own}"));
+        }
+    }
+    for Wish { source, about } in &wishes.wishes {
+        match about {
+            // driverctl gives other drivers, too; those are no passthrough.
+            About::Device(_, driver) if !snapshot.is_vfio(driver) => {}
+            About::Device(address, driver) => match snapshot.functions.get(address) {
+                Some(function) if function.card.bridge => absent.push(format!("{address} ({source}) is a bridge")),
+                Some(_) => want(*address, driver, source.clone()),
+                None => absent.push(format!("{address} ({source}) is not there")),
+            },
+            About::Guest(..) => {}
+            About::Ids(entry, pattern) => {
+                let with: Vec<Address> =
+                    endpoints().filter(|(_, f)| pattern.takes(&f.card)).map(|(address, _)| *address).collect();
+                if with.is_empty() {
+                    absent.push(format!("no device is {entry} (ids= in {source})"));
+                }
+                for address in with {
+                    want(address, &Driver::vfio_pci(), format!("ids= in {source}"));
+                }
+            }
+        }
+    }
+    heed_guests(snapshot, &wishes.wishes, &mut wanted, &mut absent);
+    (wanted, absent)
+}
+
+/// What virtual machines want: a reason more for what is declared anyway. What is not on VFIO is
+/// theirs to take when they start, or the user's to declare.
+fn heed_guests(snapshot: &Snapshot, wishes: &[Wish], wanted: &mut Wanted, absent: &mut Vec<String>) {
+    for Wish { source, about } in wishes {
+        let About::Guest(address, who) = about else { continue };
+        let who = format!("{who} ({source})");
+        match (wanted.get_mut(address), snapshot.functions.get(address)) {
+            (Some((_, why)), _) => _ = why.insert(who),
+            (None, Some(function)) if !function.card.bridge => {
+                let driver = function.driver.is().map_or("no driver", |driver| driver.as_str());
+                absent.push(format!("{address}, on {driver} now: {who}"));
+            }
+            (None, Some(_)) => {}
+            (None, None) => absent.push(format!("{address} is not there: {who}")),
+        }
+    }
+}
+
+fn is_on_vfio(snapshot: &Snapshot, address: Address) -> bool {
+    snapshot.functions.get(&address).is_some_and(|function| snapshot.on_vfio(function))
 }
 
 /// What is to be declared.
 struct Draft<'a> {
     snapshot: &'a Snapshot,
     descriptions: &'a BTreeMap<Address, String>,
-    /// The functions, each with its driver and the reasons to declare it.
-    wanted: BTreeMap<Address, (Driver, BTreeSet<String>)>,
-    /// Wishes about what is not there, or is not to be declared without a person's word.
-    absent: Vec<String>,
-    /// What virtual machines want, and which.
-    guests: Vec<(Address, String)>,
+    wanted: Wanted,
+    /// What is not declared, and why.
+    left_out: Vec<String>,
     names: BTreeSet<String>,
 }
 
 impl<'a> Draft<'a> {
-    fn new(snapshot: &'a Snapshot, wishes: &[Wish], descriptions: &'a BTreeMap<Address, String>) -> Draft<'a> {
-        let (wanted, absent, names) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        let mut draft = Draft { snapshot, descriptions, wanted, absent, guests: Vec::new(), names };
-        for (address, function) in &snapshot.functions {
-            if let Some(driver) = function.driver.is().filter(|_| snapshot.on_vfio(function)) {
-                let of_its_own = if snapshot.is_vfio(driver) { "" } else { ", which is itself VFIO" };
-                draft.want(*address, driver, format!("on {driver} now{of_its_own}"));
-            }
+    fn new(
+        snapshot: &'a Snapshot,
+        saved: bool,
+        mut wanted: Wanted,
+        mut left_out: Vec<String>,
+        descriptions: &'a BTreeMap<Address, String>,
+    ) -> Draft<'a> {
+        let drivers = wanted.iter().map(|(address, (driver, _))| (*address, driver.clone())).collect();
+        for (address, reason) in withheld(snapshot, saved, drivers) {
+            let why = wanted.remove(&address).map(|(_, why)| why.into_iter().collect::<Vec<_>>().join(", "));
+            let what = descriptions.get(&address).map(|text| format!("{address} {text}")).unwrap_or_default();
+            left_out.push(format!("{} ({}) {reason}", what.trim_end(), why.unwrap_or_default()));
         }
-        for Wish { source, about } in wishes {
-            match about {
-                // driverctl gives other drivers, too; those are no passthrough.
-                About::Device(_, driver) if !snapshot.is_vfio(driver) => {}
-                About::Device(address, driver) if snapshot.functions.contains_key(address) => {
-                    draft.want(*address, driver, source.clone());
-                }
-                About::Device(address, _) => draft.absent.push(format!("{address} ({source}) is not there")),
-                About::Guest(address, who) => draft.guests.push((*address, format!("{who} ({source})"))),
-                About::Ids(ids) => {
-                    let with = snapshot.functions.iter().filter(|(_, function)| function.card.ids == *ids);
-                    let with: Vec<Address> = with.map(|(address, _)| *address).collect();
-                    if with.is_empty() {
-                        draft.absent.push(format!("no device is {ids} ({source})"));
-                    }
-                    for address in with {
-                        draft.want(address, &Driver::vfio_pci(), format!("ids= in {source}"));
-                    }
-                }
-            }
-        }
-        draft.heed_guests();
-        draft
-    }
-
-    /// What virtual machines want: a reason more for what is declared anyway. What is not on VFIO is
-    /// theirs to take when they start, or the user's to declare.
-    fn heed_guests(&mut self) {
-        for (address, who) in std::mem::take(&mut self.guests) {
-            match (self.wanted.get_mut(&address), self.snapshot.functions.get(&address)) {
-                (Some((_, why)), _) => _ = why.insert(who),
-                (None, Some(function)) if !function.card.bridge => {
-                    let driver = function.driver.is().map_or("no driver", |driver| driver.as_str());
-                    self.absent.push(format!("{address}, on {driver} now: {who}"));
-                }
-                (None, Some(_)) => {}
-                (None, None) => self.absent.push(format!("{address} is not there: {who}")),
-            }
-        }
-    }
-
-    /// Bridges are never declared: they are not passed through.
-    fn want(&mut self, address: Address, driver: &Driver, why: String) {
-        let bridge = self.snapshot.functions.get(&address).is_none_or(|function| function.card.bridge);
-        if driver.is_plain() && !bridge {
-            self.wanted.entry(address).or_insert_with(|| (driver.clone(), BTreeSet::new())).1.insert(why);
-        }
+        Draft { snapshot, descriptions, wanted, left_out, names: BTreeSet::new() }
     }
 
     fn toml(mut self) -> String {
@@ -114,11 +143,14 @@ impl<'a> Draft<'a> {
             "# Written by `vfiodctl config generate`. Read it, put it into /etc/vfiod/vfiod.toml or a file in\n\
              # /etc/vfiod/conf.d, check it (`vfiodctl config check`), and reload (`vfiodctl reload`).\n",
         );
-        for absent in std::mem::take(&mut self.absent) {
-            out += &format!("#\n# Left out: {}\n", printable(&absent));
+        for left_out in &self.left_out {
+            out += &format!("#\n{}", comment(&format!("Left out: {}", printable(left_out))));
         }
         if self.wanted.is_empty() {
-            out += "#\n# Nothing is on VFIO, and no file asks for it.\n";
+            out += match self.left_out.is_empty() {
+                true => "#\n# Nothing is on VFIO, and no file asks for it.\n",
+                false => "#\n# Nothing is on VFIO, so nothing is declared.\n",
+            };
         }
         let mut rest: Vec<Address> = self.wanted.keys().copied().collect();
         while let Some(first) = rest.first().copied() {
@@ -239,6 +271,21 @@ impl<'a> Draft<'a> {
         self.names.insert(name.clone());
         name
     }
+}
+
+/// A comment of lines that fit a terminal.
+fn comment(text: &str) -> String {
+    let mut out = String::from("#");
+    let mut width = 1;
+    for word in text.split(' ') {
+        if width > 1 && width + 1 + word.chars().count() > WIDTH {
+            out += "\n#";
+            width = 1;
+        }
+        out += &format!(" {word}");
+        width += 1 + word.chars().count();
+    }
+    out + "\n"
 }
 
 fn functions_of(slot: Slot, snapshot: &Snapshot) -> Vec<Address> {

@@ -1,5 +1,7 @@
 //! `vfiodctl plan`: what would be done now, what is held back and why. Nothing is written.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -10,8 +12,9 @@ use crate::cli::observed::{self, Extent};
 use crate::cli::screen::{Screen, Tone};
 use crate::cli::sight::without;
 use crate::host::root::Root;
-use crate::model::plan_view::PlanView;
+use crate::model::plan_view::{InstallRule, PlanView};
 use crate::model::policy::Mode;
+use crate::model::printable::printable;
 
 /// Asks the daemon, or plans from what can be seen without it.
 ///
@@ -78,7 +81,22 @@ fn text(plan: &PlanView, screen: &Screen) -> String {
         }
     }
     for also in &plan.also_binds {
-        let text = format!("besides, the kernel binds {} to {}, which is pinned to it", also.device, also.driver);
+        let text = format!(
+            "besides, the kernel binds {} to {}: it is pinned to that, or named by ids=",
+            also.device, also.driver
+        );
+        out += &format!("  {}\n", screen.wrapped(&text, 2));
+    }
+    let mut rules: BTreeMap<(&str, bool), Vec<&str>> = BTreeMap::new();
+    for InstallRule { module, rule, runs } in &plan.install_rules {
+        rules.entry((rule, *runs)).or_default().push(module.as_str());
+    }
+    for ((rule, runs), modules) in rules {
+        let (rule, modules) = (printable(rule), modules.join(", "));
+        let text = match runs {
+            true => format!("modprobe runs the install rule of {modules}: {rule}"),
+            false => format!("the install rule of {modules} is not run (allow_install is off): {rule}"),
+        };
         out += &format!("  {}\n", screen.wrapped(&text, 2));
     }
     for held in &plan.held {

@@ -1,20 +1,21 @@
 //! Devices that vfio-pci takes by its `ids=` parameter when it is loaded, pinned or not.
 //!
-//! modprobe hands it the parameter from modprobe.d (`options vfio-pci ids=…`) and from the kernel
-//! command line (`vfio-pci.ids=…`). Subsystem and class of an entry are passed over: a device more
-//! than the kernel takes is held for nothing, one fewer would be bound unannounced.
+//! A device more than the kernel takes would be held for nothing, one fewer would be bound
+//! unannounced: what cannot be read of a device is taken to fit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::attributes::directory;
-use crate::host::modprobe_d::{Rules, files};
+use crate::host::modprobe_d::Rules;
+use crate::host::options;
 use crate::host::root::{Root, is_absent};
-use crate::model::pci::{Address, Driver};
+use crate::model::pci::{Address, Driver, Ids};
+use crate::model::vfio_ids::{Lists, Pattern, Seen};
 
-/// Adds to what is pinned whatever has no driver, no override and matching ids.
+/// Adds to what is pinned whatever has no driver, no override and is meant by the list in force.
 ///
 /// # Errors
-/// A sentence, when the parameter or a device's ids cannot be read or make no sense.
+/// A sentence, when the list or a device's ids cannot be read.
 pub fn add(
     root: &Root,
     unbound: &BTreeSet<Address>,
@@ -26,64 +27,43 @@ pub fn add(
         return Ok(pinned);
     }
     for address in unbound.iter().filter(|address| !overridden(**address)) {
-        let number = |name: &str| {
-            let path = format!("{}/{name}", directory(*address));
-            let text = root.read_text(&path).map_err(|e| format!("read {path}: {e}"))?;
-            hex(text.trim().trim_start_matches("0x")).ok_or_else(|| format!("read {path}: `{}` is no id", text.trim()))
-        };
-        let (vendor, device) = (number("vendor")?, number("device")?);
-        if wanted.iter().any(|(v, d)| (*v == ANY || *v == vendor) && (*d == ANY || *d == device)) {
+        let seen = seen(root, *address)?;
+        if wanted.iter().any(|pattern| pattern.fits(seen)) {
             pinned.insert(*address, Driver::vfio_pci());
         }
     }
     Ok(pinned)
 }
 
-/// `PCI_ANY_ID`.
-const ANY: u32 = u32::MAX;
-
-fn hex(text: &str) -> Option<u32> {
-    u32::from_str_radix(text, 16).ok()
-}
-
-/// The vendor and device ids of the parameter, from both places.
-fn wanted(root: &Root) -> Result<Vec<(u32, u32)>, String> {
-    let mut lists = Vec::new();
-    for file in files(root).map_err(|e| e.to_string())? {
-        match root.read_text(&file) {
-            Ok(text) => lists.extend(Rules::options(&text, "vfio_pci", "ids")),
-            Err(e) if is_absent(&e) => {}
-            Err(e) => return Err(format!("read {file}: {e}")),
-        }
+/// The patterns of the list that a load would hand over. What is part of the kernel is never loaded.
+fn wanted(root: &Root) -> Result<Vec<Pattern>, String> {
+    let rules = Rules::read(root);
+    if let Some(trouble) = rules.trouble {
+        return Err(trouble);
     }
-    match root.read_text("/proc/cmdline") {
-        Ok(text) => lists.extend(from_cmdline(&text)),
-        Err(e) if is_absent(&e) => {}
+    let cmdline = match root.read_text("/proc/cmdline") {
+        Ok(text) => text,
+        Err(e) if is_absent(&e) => String::new(),
         Err(e) => return Err(format!("read /proc/cmdline: {e}")),
-    }
-    lists.iter().map(|list| parse(list)).collect::<Result<Vec<_>, _>>().map(|all| all.concat())
-}
-
-/// The list on a kernel command line.
-#[must_use]
-pub fn from_cmdline(text: &str) -> Option<String> {
-    let mut words = text.split_ascii_whitespace().filter_map(|word| word.split_once('='));
-    // The last one counts, as for any parameter.
-    let mine = words.by_ref().rev().find(|(key, _)| key.replace('-', "_") == "vfio_pci.ids");
-    mine.map(|(_, value)| value.to_owned())
-}
-
-/// `vendor:device[:subvendor[:subdevice[:class[:mask]]]]`, with commas between entries.
-fn parse(list: &str) -> Result<Vec<(u32, u32)>, String> {
-    let list = list.trim_matches('"');
-    let entry = |entry: &str| {
-        let mut parts = entry.split(':').map(hex);
-        match (parts.next().flatten(), parts.next().flatten()) {
-            (Some(vendor), Some(device)) => Ok((vendor, device)),
-            _ => Err(format!("`{entry}` in vfio-pci's ids= is no vendor and device id")),
-        }
     };
-    list.split(',').filter(|entry| !entry.is_empty()).map(entry).collect()
+    let given = options::given(&rules, &cmdline, "vfio_pci", false);
+    Ok(Lists::of(&given).entries().filter_map(|(_, pattern)| pattern).collect())
+}
+
+fn seen(root: &Root, address: Address) -> Result<Seen, String> {
+    let number = |name: &str| {
+        let path = format!("{}/{name}", directory(address));
+        let text = root.read_text(&path).map_err(|e| format!("read {path}: {e}"))?;
+        let digits = text.trim().trim_start_matches("0x");
+        u32::from_str_radix(digits, 16).map_err(|_| format!("read {path}: `{}` is no number", text.trim()))
+    };
+    let half = |name: &str| number(name).map(|number| (number & 0xffff) as u16);
+    let ids = Ids { vendor: half("vendor")?, device: half("device")? };
+    let subsystem = match (half("subsystem_vendor"), half("subsystem_device")) {
+        (Ok(vendor), Ok(device)) => Some(Ids { vendor, device }),
+        _ => None,
+    };
+    Ok(Seen { ids, subsystem, class: number("class")? })
 }
 
 #[cfg(test)]
@@ -100,9 +80,14 @@ mod tests {
         };
         put("etc/modprobe.d/vfio.conf", conf);
         put("proc/cmdline", cmdline);
-        for (address, device) in [("0000:01:00.0", "0x2684\n"), ("0000:02:00.0", "0x10d3\n")] {
+        for (address, device, class) in
+            [("0000:01:00.0", "0x2684\n", "0x030000\n"), ("0000:02:00.0", "0x10d3\n", "0x040300\n")]
+        {
             put(&format!("sys/bus/pci/devices/{address}/vendor"), "0x10de\n");
             put(&format!("sys/bus/pci/devices/{address}/device"), device);
+            put(&format!("sys/bus/pci/devices/{address}/subsystem_vendor"), "0x1043\n");
+            put(&format!("sys/bus/pci/devices/{address}/subsystem_device"), "0x0001\n");
+            put(&format!("sys/bus/pci/devices/{address}/class"), class);
         }
         tree
     }
@@ -126,7 +111,24 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_said_and_not_passed_over() {
-        assert!(found("options vfio-pci ids=gpu\n", "").unwrap_err().contains("`gpu`"));
+    fn only_what_the_kernel_would_take_is_found() {
+        let (gpu, audio) = (["0000:01:00.0"], ["0000:02:00.0"]);
+        // The last list counts, and an entry that makes no sense is passed over.
+        assert_eq!(
+            found("options vfio-pci ids=10de:2684\noptions vfio-pci ids=gpu,0x10de:0x10d3\n", "").unwrap(),
+            audio
+        );
+        assert_eq!(found("options vfio-pci ids=10de:10d3\n", "vfio-pci.ids=10de:2684").unwrap(), gpu);
+        assert_eq!(found("options vfio-pci ids=10de:ffffffff:ffffffff:ffffffff:030000:ff0000\n", "").unwrap(), gpu);
+        assert!(found("options vfio-pci ids=10de:2684:1044\n", "").unwrap().is_empty());
+        assert_eq!(found("options vfio-pci ids=\"8086:1, 10de:2684\"\n", "").unwrap(), gpu);
+    }
+
+    #[test]
+    fn a_directory_in_modprobe_d_hides_nothing() {
+        let tree = tree("options vfio-pci ids=10de:2684\n", "");
+        fs::create_dir(tree.path().join("etc/modprobe.d/old.conf")).unwrap();
+        let unbound = BTreeSet::from(["0000:01:00.0".parse().unwrap()]);
+        assert_eq!(add(&Root::trusted(tree.path()), &unbound, BTreeMap::new(), |_| false).unwrap().len(), 1);
     }
 }

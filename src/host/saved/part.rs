@@ -161,7 +161,7 @@ mod tests {
             "\n\n\noptions vfio-pci ids=10de:1 \\\n  disable_vga=1\ninstall vfio* /bin/false\n\nblacklist vfio-pci\n";
         assert_eq!(of(rules, text), expected);
         let lines = |text: &str| modprobe_d::parse(text).into_iter().map(|(line, _)| line).collect::<Vec<_>>();
-        assert_eq!(lines(expected), [6, 8]);
+        assert_eq!(lines(expected), [4, 6, 8]);
     }
 
     #[test]

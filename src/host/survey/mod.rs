@@ -11,7 +11,7 @@
 //! * [`iomem`]: framebuffers; [`machine`]: the machine, its system ([`arch`], [`hypervisor`], [`system`]); [`usb`]: what people use;
 //!   [`root_disk`], [`behind`]: the disks that is on
 //! * [`needs`], [`net_files`]: what the host uses
-//! * [`claims`]: other managers; [`libvirt`], [`libvirt_network`]: the definitions of libvirt; [`private`]: what of them only root may read
+//! * [`claims`]: other managers; [`ids`]: what vfio-pci is told to take by itself; [`libvirt`], [`libvirt_network`]: the definitions of libvirt; [`private`]: what of them only root may read
 //! * [`log`], `log_ends`, [`kmsg`]: what the kernel has said, and what of it still stands
 
 pub mod acpi;
@@ -24,6 +24,7 @@ pub mod dmar;
 pub mod functions;
 pub mod groups;
 pub mod hypervisor;
+pub mod ids;
 pub mod iomem;
 pub mod iort;
 pub mod isolation;

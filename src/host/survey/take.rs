@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{
-    claims, functions, groups, iomem, kmsg, machine, modules, needs, private, read, remapping, root_disk, usb,
+    claims, functions, groups, ids, iomem, kmsg, machine, modules, needs, private, read, remapping, root_disk, usb,
 };
 use crate::host::drivers;
 use crate::host::mediated;
@@ -29,7 +29,10 @@ pub fn take(root: &Root, patience: Duration) -> Survey {
         Err(why) => Fact::Unreadable(why),
     };
     let machine = machine::read(root);
-    let claims = claims::read(root, &machine, &mut unread);
+    let mut claims = claims::read(root, &machine, &mut unread);
+    let vfio = modules::read(root, &machine.cmdline, &tree, &mut unread);
+    let vfio_pci = vfio.iter().find(|(module, _)| module.as_str() == "vfio_pci");
+    claims.extend(vfio_pci.map(|(_, vfio)| ids::claims(&vfio.given)).unwrap_or_default());
     let variants = drivers::variants(root, &tree, ProcModules::told(root).ok().as_ref());
     let mut drivers = Drivers::default();
     let modules: BTreeSet<_> = variants.iter().map(|variant| &variant.module).collect();
@@ -41,7 +44,7 @@ pub fn take(root: &Root, patience: Duration) -> Survey {
     Survey {
         iommu: remapping::read(root, &tree, machine.arch),
         people: usb::read(root, &functions),
-        modules: modules::read(root, &machine.cmdline, &tree),
+        modules: vfio,
         variants: variants.to_vec(),
         drivers,
         lockdown: modules::lockdown(root),

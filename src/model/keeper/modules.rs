@@ -118,7 +118,7 @@ impl Keeper {
             return hold(plan, module, None, format!("it would bind {address}, which is being worked on"));
         }
         plan.also_binds.extend(undeclared);
-        let steps = self.loads(pass, module, facts, &binds);
+        let steps = self.loads(pass, module, facts, &binds, plan);
         match plan.acts.iter_mut().find(|act| act.key == Key::Modules) {
             Some(act) => {
                 act.functions.extend(binds.iter().map(|target| target.address));
@@ -133,10 +133,23 @@ impl Keeper {
 
     /// One modprobe, unless an install rule on the way must not be run: then one for each module,
     /// the needed ones first, each past its own rule.
-    fn loads(&self, pass: &Pass<'_>, module: &Module, facts: &ModuleFacts, binds: &[Target]) -> Vec<Step> {
+    fn loads(
+        &self,
+        pass: &Pass<'_>,
+        module: &Module,
+        facts: &ModuleFacts,
+        binds: &[Target],
+        plan: &mut Plan,
+    ) -> Vec<Step> {
         let needs = || facts.needs.iter().filter_map(|need| Some((need, pass.snapshot.modules.get(need)?)));
         let ruled = facts.install_rule.is_some() || needs().any(|(_, facts)| facts.install_rule.is_some());
         let ignore_install = ruled && !self.policy.allow_install;
+        let coming = needs().filter(|(_, facts)| !facts.state.serves()).chain([(module, facts)]);
+        for (module, rule) in coming.filter_map(|(module, facts)| Some((module, facts.install_rule.as_ref()?))) {
+            if !plan.install_rules.iter().any(|(told, ..)| told == module) {
+                plan.install_rules.push((module.clone(), rule.clone(), !ignore_install));
+            }
+        }
         let mut steps = Vec::new();
         if ignore_install {
             // modules.dep lists the nearest first: the far ones have no unmet needs of their own.

@@ -3,9 +3,11 @@
 use super::release::{is_backported, version};
 use super::survey::{Function, Group, Machine, Meaning, ModuleSurvey, Said, Survey};
 use crate::model::module::ModuleState;
+use crate::model::parameter::switch;
 use crate::model::pci::{Address, BridgePath, Driver};
 use crate::model::snapshot::Fact;
 use crate::model::variant::Known;
+use crate::model::vfio_ids::Lists;
 
 /// The modules that give a container its IOMMU; a kernel has one of them.
 pub const CONTAINER: [&str; 2] = ["vfio_iommu_spapr_tce", "vfio_iommu_type1"];
@@ -112,7 +114,13 @@ impl Survey {
             None if survey.live.is_empty() => survey.configured.get(parameter)?.clone(),
             None => return None,
         };
-        matches!(value.as_str(), "Y" | "1" | "y" | "on").then_some((source, value))
+        (switch(Some(&value), self.machine.version()) == Some(true)).then_some((source, value))
+    }
+
+    /// vfio-pci's lists of ids.
+    #[must_use]
+    pub fn ids(&self) -> Lists<'_> {
+        Lists::of(self.module("vfio_pci").map_or(&[], |vfio| &vfio.given))
     }
 
     /// What the kernel's log says about a function, by meaning.

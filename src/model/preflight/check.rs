@@ -9,7 +9,7 @@ use super::predict::predict;
 use super::report::{Report, Role, SCHEMA, Verdict};
 use super::survey::{Function, NOT_SAVED, Survey};
 use super::{
-    acs, bars, behind, display, grouping, hardware, igd, interrupts, mediated, modules, nodes, others, parts,
+    acs, bars, behind, display, grouping, hardware, igd, interrupts, mediated, modules, nodes, options, others, parts,
     passthrough, remapping, reserved, sriov, token, uses,
 };
 use crate::model::pci::Address;
@@ -34,6 +34,7 @@ pub fn check(survey: &Survey) -> Report {
         token::findings(survey),
         mediated::findings(survey),
         modules::findings(survey),
+        options::findings(survey),
         nodes::findings(survey),
         others::findings(survey),
         passthrough::findings(survey),

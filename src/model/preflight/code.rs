@@ -97,6 +97,12 @@ pub enum Code {
     ModuleUnloaded,
     /// A parameter of a loaded module is not what modprobe would give it: a reload changes it.
     ModuleOptions,
+    /// An option for a module of VFIO has no effect.
+    OptionIgnored,
+    /// The kernel refuses an option for a module of VFIO, and the module with it.
+    OptionRefused,
+    /// An install rule of modprobe.d runs a command in place of loading a module of VFIO.
+    InstallRule,
     /// VFIO is part of this kernel: nothing to load, and nothing to lose.
     ModuleBuiltin,
     /// The kernel is locked down: only signed modules are loaded.
@@ -120,7 +126,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order of the manual page.
-    pub const ALL: [Code; 52] = [
+    pub const ALL: [Code; 55] = [
         Code::IommuOff,
         Code::IommuEmulated,
         Code::IommuDriverMissing,
@@ -165,6 +171,9 @@ impl Code {
         Code::ModuleTreeMissing,
         Code::ModuleUnloaded,
         Code::ModuleOptions,
+        Code::OptionIgnored,
+        Code::OptionRefused,
+        Code::InstallRule,
         Code::ModuleBuiltin,
         Code::Lockdown,
         Code::NodeMissing,
@@ -223,6 +232,9 @@ impl Code {
             Code::ModuleTreeMissing => "module-tree-missing",
             Code::ModuleUnloaded => "module-unloaded",
             Code::ModuleOptions => "module-options",
+            Code::OptionIgnored => "option-ignored",
+            Code::OptionRefused => "option-refused",
+            Code::InstallRule => "install-rule",
             Code::ModuleBuiltin => "module-builtin",
             Code::Lockdown => "lockdown",
             Code::NodeMissing => "node-missing",

@@ -8,7 +8,7 @@
 //! * [`report`]: what [`check()`] makes of a survey; [`predict`]: what opening a device would come to
 //! * the findings, one file a family: [`remapping`] (whether there is an IOMMU), [`reserved`]
 //!   (1:1 regions), [`interrupts`], [`grouping`], [`slots`], [`behind`] (a controller), [`hardware`], [`display`],
-//!   [`parts`] (of the host), [`sriov`], [`mediated`], [`modules`], [`nodes`], [`others`] (other managers), [`bars`] without an
+//!   [`parts`] (of the host), [`sriov`], [`mediated`], [`modules`], [`options`], [`nodes`], [`others`] (other managers), [`bars`] without an
 //!   address, [`token`]s of VFs, [`igd`] (Intel's graphics), [`acs`] overrides, [`uses`] of the host
 //! * [`make`] of an IOMMU, [`release`] of a kernel: what their names tell; [`parameters`], [`cmdline`]: the kernel's options
 //! * [`arch`], [`hypervisor`], [`boot`], [`system`]: whose words a remedy must be in; [`absent`]: that there is no IOMMU, in those
@@ -41,6 +41,7 @@ pub mod mediated;
 pub mod modules;
 pub mod needed;
 pub mod nodes;
+pub mod options;
 pub mod others;
 pub mod parameters;
 pub mod parts;

@@ -19,9 +19,10 @@ pub fn findings(survey: &Survey) -> Vec<Finding> {
     let mut found = lacking(survey);
     found.extend(without_container(survey));
     found.extend(blacklisted(survey));
+    found.extend(unknown(survey));
+    found.extend(install_rules(survey));
     for (module, about) in &survey.modules {
         found.extend(state(survey, module, about));
-        found.extend(options(module, about));
     }
     if survey.module("vfio_pci").is_some_and(|module| module.facts.state == ModuleState::Builtin) {
         let why = "VFIO's drivers are part of this kernel: there is nothing to load, and nobody can unload them.";
@@ -173,6 +174,20 @@ fn blacklisted(survey: &Survey) -> Vec<Finding> {
     found.into_iter().map(finding).collect()
 }
 
+/// Modules of which nobody knows, together where the reason is the same.
+fn unknown(survey: &Survey) -> Vec<Finding> {
+    let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let unknown = survey.modules.iter().filter(|(_, about)| about.facts.state == ModuleState::Unreadable);
+    for (module, about) in unknown {
+        found.entry(about.facts.evidence.as_str()).or_default().push(module.as_str());
+    }
+    let finding = |(why, modules): (&str, Vec<&str>)| {
+        let are = if modules.len() == 1 { "is loaded or can be" } else { "are loaded or can be" };
+        unread(About::Host, &format!("whether {} {are}", modules.join(", ")), why)
+    };
+    found.into_iter().map(finding).collect()
+}
+
 /// What else a module's state means.
 fn state(survey: &Survey, module: &Module, about: &ModuleSurvey) -> Option<Finding> {
     let facts = &about.facts;
@@ -193,11 +208,30 @@ fn state(survey: &Survey, module: &Module, about: &ModuleSurvey) -> Option<Findi
                     .step(format!("`modprobe {module}`; where something is declared, vfiod does it."))
             })
         }
-        ModuleState::Unreadable => {
-            Some(unread(About::Host, &format!("whether {module} is loaded or can be"), &facts.evidence))
-        }
         _ => None,
     }
+}
+
+/// Rules that forbid nothing, each with all modules that it is for. What is part of the kernel is never
+/// loaded.
+fn install_rules(survey: &Survey) -> Vec<Finding> {
+    let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (module, about) in survey.modules.iter().filter(|(_, about)| about.facts.state != ModuleState::Builtin) {
+        if let Some(rule) = &about.facts.install_rule {
+            found.entry(rule).or_default().push(module.as_str());
+        }
+    }
+    let finding = |(rule, modules): (&str, Vec<&str>)| {
+        let (source, command) = rule.split_once(": ").unwrap_or((rule, "install"));
+        let why = format!(
+            "An install rule has modprobe run a command in place of loading {}. vfiod loads without running it, unless `allow_install` is set.",
+            modules.join(", ")
+        );
+        Finding::new(Severity::Note, About::Host, Code::InstallRule, why)
+            .because(source, command)
+            .step("Nothing, if all it does is to pin devices that are declared here. Else set `allow_install = true` below [modules] in vfiod.toml, or take the line out.")
+    };
+    found.into_iter().map(finding).collect()
 }
 
 fn prohibited_step(why: &str) -> String {
@@ -208,61 +242,4 @@ fn prohibited_step(why: &str) -> String {
     } else {
         "Remove that line, or override the file: one of the same name in /etc/modprobe.d wins.".to_owned()
     }
-}
-
-/// What the parameters are when nobody says anything.
-pub const DEFAULTS: [(&str, &str, &str); 9] = [
-    ("vfio_pci", "disable_vga", "N"),
-    ("vfio_pci", "disable_idle_d3", "N"),
-    ("vfio_pci", "nointxmask", "N"),
-    ("vfio_pci", "enable_sriov", "N"),
-    ("vfio_pci", "disable_denylist", "N"),
-    ("vfio_iommu_type1", "allow_unsafe_interrupts", "N"),
-    ("vfio_iommu_type1", "disable_hugepages", "N"),
-    ("iommufd", "allow_unsafe_interrupts", "N"),
-    ("vfio", "enable_unsafe_noiommu_mode", "N"),
-];
-
-/// Parameters that a reload would change.
-fn options(module: &Module, about: &ModuleSurvey) -> Vec<Finding> {
-    let mut found = Vec::new();
-    if about.facts.state != ModuleState::Live {
-        return found;
-    }
-    for (parameter, live) in &about.live {
-        let default =
-            DEFAULTS.iter().find(|(m, p, _)| module.as_str() == *m && p == parameter).map(|(_, _, value)| *value);
-        let (after, source) = match about.configured.get(parameter) {
-            Some((value, source)) => (value.as_str(), source.as_str()),
-            None => match default {
-                Some(value) => (value, "nothing in modprobe.d"),
-                None => continue,
-            },
-        };
-        if same(live, after) {
-            continue;
-        }
-        let why = format!(
-            "{module} runs with {parameter}={live}, and a reload would make that {after}: what works now may not work after it."
-        );
-        found.push(
-            Finding::new(Severity::Warning, About::Host, Code::ModuleOptions, why)
-                .because(format!("/sys/module/{module}/parameters/{parameter}"), live.as_str())
-                .because(source, format!("{parameter}={after}"))
-                .step(format!(
-                    "Write down what you want: `options {module} {parameter}=…` in /etc/modprobe.d/vfio.conf."
-                )),
-        );
-    }
-    found
-}
-
-/// Whether two texts mean the same value of a parameter.
-fn same(one: &str, other: &str) -> bool {
-    let plain = |text: &str| match text.trim().trim_matches('"') {
-        "Y" | "y" | "1" | "on" => "Y".to_owned(),
-        "N" | "n" | "0" | "off" => "N".to_owned(),
-        other => other.to_owned(),
-    };
-    plain(one) == plain(other)
 }

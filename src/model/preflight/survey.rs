@@ -11,6 +11,7 @@ use super::finding::Evidence;
 use super::firmware::Table;
 use super::hypervisor::Hypervisor;
 use crate::model::module::ModuleFacts;
+use crate::model::parameter::Given;
 use crate::model::pci::{Address, Driver, Module};
 use crate::model::snapshot::{Card, Fact, Holder, Variant};
 use crate::model::variant::Drivers;
@@ -324,6 +325,9 @@ pub struct ModuleSurvey {
     pub live: BTreeMap<String, String>,
     /// Parameters that a load would give it, with the place that says so; the last one counts.
     pub configured: BTreeMap<String, (String, String)>,
+    /// All parameters that it is given, by whom, in order.
+    #[serde(default)]
+    pub given: Vec<Given>,
 }
 
 /// A framebuffer's memory.

@@ -1,20 +1,22 @@
 //! Xen: functions that `xen-pciback.hide=` keeps for guests, and those of xl's domains. And pci-stub, which
 //! was made for the same.
 
+use super::counting;
 use super::search::{Search, loosely, slot};
-use super::{listed, pattern};
 use crate::host::survey::read::shortened;
 use crate::model::pci::{Driver, Slot};
 use crate::model::preflight::claim::{Claim, Kind, Role, Target};
+use crate::model::vfio_ids::entries;
 
 /// xl's own directory.
 const XL: &str = "/etc/xen";
 
 /// Reads them.
 pub fn read(search: &mut Search<'_>, cmdline: &str) {
-    let mut hidden = listed(search, cmdline, "xen_pciback", "hide");
-    hidden.extend(listed(search, cmdline, "pciback", "hide"));
-    for (source, list) in hidden {
+    let names = ["xen_pciback", "pciback"];
+    for (source, list) in
+        names.into_iter().filter_map(|name| counting(search, cmdline, name, "hide")).collect::<Vec<_>>()
+    {
         let Ok(driver) = "pciback".parse::<Driver>() else { return };
         for item in list.split(['(', ')', ',']).map(str::trim).filter(|item| !item.is_empty()) {
             if let Some(target) = hide(item) {
@@ -23,9 +25,9 @@ pub fn read(search: &mut Search<'_>, cmdline: &str) {
             }
         }
     }
-    for (source, list) in listed(search, cmdline, "pci_stub", "ids") {
+    if let Some((source, list)) = counting(search, cmdline, "pci_stub", "ids") {
         let Ok(driver) = "pci-stub".parse::<Driver>() else { return };
-        for ids in list.split(',').filter_map(pattern) {
+        for ids in entries(&list).filter_map(|(_, pattern)| pattern) {
             let text = format!("ids={}", shortened(&list));
             search.claim(Claim::new("pci-stub", &source, Target::Ids(ids), Role::Binds(driver.clone()), text));
         }
