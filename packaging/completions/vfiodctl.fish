@@ -36,7 +36,7 @@ complete -c vfiodctl -n "__fish_vfiodctl_needs_command" -s h -l help -d 'Print h
 complete -c vfiodctl -n "__fish_vfiodctl_needs_command" -s V -l version -d 'Print version'
 complete -c vfiodctl -n "__fish_vfiodctl_needs_command" -f -a "status" -d 'Tell whether passthrough is ready, and if not, what to do'
 complete -c vfiodctl -n "__fish_vfiodctl_needs_command" -f -a "list" -d 'List the devices that are declared or on a VFIO driver'
-complete -c vfiodctl -n "__fish_vfiodctl_needs_command" -f -a "groups" -d 'List the IOMMU groups: their members, and what keeps them from a virtual machine'
+complete -c vfiodctl -n "__fish_vfiodctl_needs_command" -f -a "groups" -d 'List the IOMMU groups: whose they are, their members, and what keeps them from a virtual machine'
 complete -c vfiodctl -n "__fish_vfiodctl_needs_command" -f -a "show" -d 'Show everything about one device'
 complete -c vfiodctl -n "__fish_vfiodctl_needs_command" -f -a "check" -d 'Tell what stands between devices and virtual machines; ends with 1 where what is declared is blocked'
 complete -c vfiodctl -n "__fish_vfiodctl_needs_command" -f -a "plan" -d 'Tell what vfiod would do now, and what it holds back and why; writes nothing'

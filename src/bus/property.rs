@@ -131,6 +131,7 @@ fn group<'a>(number: u32, view: &'a GroupView, picture: &Picture) -> Vec<Propert
         constant("Number", number),
         value("Members", texts(&view.members)),
         value("Devices", devices.map(|address| Object::Device(address).path()).collect::<Vec<_>>()),
+        value("State", view.state.as_str()),
         value("Viable", view.viable),
         value("Blockers", texts(&view.blockers)),
         value("Reserved", reserved),

@@ -10,7 +10,8 @@
 //! * [`resolve`]: which functions that is now
 //! * [`variant`]: the best VFIO driver for a device; [`glob`]: patterns of module aliases and modprobe.d
 //! * [`drift`]: how a declared device differs from what was declared
-//! * [`guard`]: why a device must not be touched now; [`viable`]: what keeps a group from being given away
+//! * [`guard`]: why a device must not be touched now; [`viable`]: what keeps a group from being given away;
+//!   [`group_state`]: how a group stands, in one word; [`group_blockers`]: what the check adds to that
 //! * [`policy`]: how repairs are paced, and [`pace`]: how one goes
 //! * [`memory`]: what is remembered from pass to pass
 //! * [`cause`]: who did it, as far as that is known
@@ -29,6 +30,8 @@ pub mod desired;
 pub mod drift;
 pub mod event;
 pub mod glob;
+pub mod group_blockers;
+pub mod group_state;
 pub mod guard;
 pub mod history;
 pub mod hold;

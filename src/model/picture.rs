@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::concern::Concern;
+use super::group_state::GroupState;
 use super::module::ModuleState;
 use super::pci::{Address, Driver, Ids, Module};
 use super::policy::Mode;
@@ -238,7 +239,10 @@ pub struct UserView {
 pub struct GroupView {
     /// Addresses of its functions, and names of members that are no PCI functions.
     pub members: Vec<String>,
-    /// Whether a virtual machine may have it: no member is on a host driver.
+    /// How it stands.
+    #[serde(default)]
+    pub state: GroupState,
+    /// Whether a virtual machine may have it as things are: no member is on a host driver.
     pub viable: bool,
     /// Members that stand against that, each with its driver: `0000:01:00.1 (snd_hda_intel)`.
     pub blockers: Vec<String>,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use vfiod::model::concern::Concern;
+use vfiod::model::group_state::GroupState;
 use vfiod::model::module::ModuleState;
 use vfiod::model::pci::{Address, Driver};
 use vfiod::model::picture::{
@@ -58,6 +59,7 @@ pub fn with(devices: usize) -> Picture {
         let address = address(index);
         picture.devices.insert(address, device(address, Some(group)));
         let group = picture.groups.entry(group).or_insert_with(|| GroupView {
+            state: GroupState::Ready,
             members: Vec::new(),
             viable: true,
             blockers: Vec::new(),
@@ -123,6 +125,7 @@ pub fn small() -> Picture {
         groups: BTreeMap::from([(
             15,
             GroupView {
+                state: GroupState::Ready,
                 members: vec![gpu.to_string(), audio.to_string()],
                 viable: true,
                 blockers: vec!["0000:01:00.2 (xhci_hcd)".into()],

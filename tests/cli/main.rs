@@ -10,6 +10,7 @@ mod support;
 mod written;
 
 mod acting;
+mod agreement;
 mod following;
 mod generated;
 mod holding;

@@ -3,6 +3,7 @@
 mod blames;
 mod drifts;
 mod events;
+mod groups;
 mod guards;
 mod machines;
 mod properties;

@@ -86,13 +86,18 @@ fn meant(devices: &[String], picture: &Picture, root: Option<&Root>) -> Result<M
 }
 
 /// A report, the daemon's own text of it where it is the daemon's, and a note on how it was seen.
-struct Seen {
-    report: Report,
+pub struct Seen {
+    /// The report.
+    pub report: Report,
     text: Option<String>,
     how: Option<String>,
 }
 
-async fn report(setting: &Setting) -> Result<Seen, Failure> {
+/// Asks the daemon for its check, or looks itself: as root, without a daemon, or on a saved tree.
+///
+/// # Errors
+/// When another machine's daemon cannot be asked, or this machine cannot be looked at.
+pub async fn report(setting: &Setting) -> Result<Seen, Failure> {
     if let Some(tree) = &setting.sight.tree {
         return Ok(Seen { report: local(tree).await?, text: None, how: None });
     }

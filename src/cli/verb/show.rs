@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{libvirt, list};
+use super::{check, libvirt, list};
 use crate::cli::answer::{Answer, Setting};
 use crate::cli::device::{self, Meant, nearest};
 use crate::cli::failure::Failure;
@@ -12,6 +12,8 @@ use crate::cli::observed::{self, Extent, class_of};
 use crate::cli::screen::{Screen, Tone};
 use crate::host::pci_ids;
 use crate::model::concern::Concern;
+use crate::model::group_blockers::GroupBlockers;
+use crate::model::group_state::GroupState;
 use crate::model::pci::Address;
 use crate::model::picture::{DeviceView, GroupView, Picture, UserView};
 use crate::model::preflight::Severity;
@@ -50,6 +52,11 @@ pub async fn run(setting: &Setting, name: &str, as_libvirt: bool) -> Result<Answ
         }
         (found, _) => found,
     }?;
+    // In a saved tree no read blocks: what nobody declared can be checked as well.
+    if setting.sight.tree.is_some() {
+        let blockers = GroupBlockers::of(&check::report(setting).await?.report);
+        picture.groups.values_mut().for_each(|group| blockers.block(group));
+    }
     if as_libvirt {
         return libvirt::answer(&found, &picture, setting).map(|answer| answer.with_notes(notes));
     }
@@ -154,12 +161,18 @@ fn in_group(number: u32, group: &GroupView, address: Address) -> String {
     let others: Vec<&str> =
         group.members.iter().map(String::as_str).filter(|member| *member != address.to_string()).collect();
     let with = if others.is_empty() { "alone".to_owned() } else { format!("with {}", others.join(", ")) };
-    let viable = match group.blockers.as_slice() {
-        [] if group.viable => "viable".to_owned(),
-        [] => "not viable".to_owned(),
-        blockers => format!("in the way: {}", blockers.join(", ")),
+    // A device is never in its own way.
+    let own = address.to_string();
+    let others: Vec<&str> =
+        group.blockers.iter().map(String::as_str).filter(|blocker| blocker.split(' ').next() != Some(&own)).collect();
+    let state = match group.state {
+        GroupState::Unknown => String::new(),
+        state => format!("; {state}"),
     };
-    format!("{number}, {with}; {viable}")
+    match others.as_slice() {
+        [] => format!("{number}, {with}{state}"),
+        others => format!("{number}, {with}{state}; in the way: {}", others.join(", ")),
+    }
 }
 
 fn user(user: &UserView, setting: &Setting) -> String {

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Keeper, Pass};
 use crate::model::cause::Unload;
 use crate::model::concern::Concern;
+use crate::model::group_blockers::GroupBlockers;
+use crate::model::group_state::GroupState;
 use crate::model::guard::blockers;
 use crate::model::pci::{Address, Driver, Ids, Module};
 use crate::model::picture::{
@@ -49,7 +51,7 @@ impl Keeper {
         let checked = !self.desired.entries.is_empty();
         let groups: BTreeSet<u32> =
             shown.iter().filter_map(|address| Some(pass.snapshot.group_of(*address)?.0)).collect();
-        Picture {
+        let mut picture = Picture {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             health: status.health,
@@ -74,8 +76,10 @@ impl Keeper {
                 .iter()
                 .map(|(module, status)| (module.clone(), self.module_view(pass.snapshot, module, status, frame.clock)))
                 .collect(),
-        }
-        .printable()
+        };
+        let blockers = GroupBlockers::of_picture(&picture);
+        picture.groups.values_mut().for_each(|group| blockers.block(group));
+        picture.printable()
     }
 
     fn hold_views(&self) -> Vec<HoldView> {
@@ -199,6 +203,7 @@ pub fn group_view(snapshot: &Snapshot, group: &Group) -> GroupView {
         snapshot.functions.get(address).is_none_or(|function: &Function| function.driver.unreadable().is_some())
     };
     GroupView {
+        state: GroupState::of(snapshot, group),
         members: group.members.iter().map(ToString::to_string).chain(group.others.iter().cloned()).collect(),
         viable: blockers.is_empty() && !group.members.iter().any(unknown),
         blockers,
