@@ -70,10 +70,10 @@ pub enum Verb {
     },
     /// List the IOMMU groups: whose they are, their members, and what keeps them from a virtual machine
     ///
-    /// The states are: ready, a virtual machine can have what is on a VFIO driver in it; host, the host has it and at most one endpoint
-    /// in it is on a driver, which can be taken by itself; shared, the host has it and several endpoints in it are on drivers, which a
-    /// virtual machine can only have together; unbound, no endpoint in it has a driver; blocked, a member is in the way, or the check has found a blocker, whose code is in the
-    /// last column; unknown, it could not be told.
+    /// The states are: ready, a virtual machine can have what is on a VFIO driver in it; host, the host has it and at most one endpoint is in
+    /// it, which can be taken by itself; shared, the host has it and several endpoints are in it, which a virtual machine can only have
+    /// together; unbound, no endpoint in it has a driver; blocked, a member is in the way, or the check has found a blocker, whose code is in
+    /// the last column; unknown, it could not be told.
     Groups {
         /// Those of these devices alone
         #[arg(value_name = "DEVICE")]

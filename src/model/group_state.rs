@@ -15,9 +15,9 @@ use super::snapshot::{Fact, Group, Snapshot};
 pub enum GroupState {
     /// A virtual machine can have what is on a VFIO driver in it.
     Ready,
-    /// The host has it, and at most one endpoint in it is on a driver: that one can be taken by itself.
+    /// The host has it, and at most one endpoint is in it: that one can be taken by itself.
     Host,
-    /// The host has it, and several endpoints in it are on drivers: a virtual machine can only have all of them.
+    /// The host has it, and several endpoints are in it: a virtual machine can only have them together.
     Shared,
     /// No endpoint in it has a driver.
     Unbound,
@@ -69,7 +69,7 @@ impl GroupState {
             GroupState::Ready
         } else if on_host == 0 && endpoints > 0 {
             GroupState::Unbound
-        } else if on_host > 1 {
+        } else if endpoints > 1 {
             GroupState::Shared
         } else {
             GroupState::Host

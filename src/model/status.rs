@@ -1,6 +1,6 @@
 //! The public picture: how everything stands. The JSON of it only grows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -124,12 +124,20 @@ impl Status {
     }
 
     /// This picture with what a later one shows to be lost, and nothing else of that; none where nothing
-    /// is. What a closer look is still to tell is not in the later one.
+    /// is. What a closer look is still to tell is not in the later one; nothing is told of devices in `doubted`.
     #[must_use]
-    pub fn with_losses(&self, later: &Status) -> Option<Status> {
+    pub fn with_losses(&self, later: &Status, doubted: &BTreeSet<Address>) -> Option<Status> {
         let mut told = self.clone();
         told.devices.retain(|address, device| !device.standing.state.is_good() || later.devices.contains_key(address));
-        for (address, device) in later.devices.iter().filter(|(_, device)| !device.standing.state.is_good()) {
+        let lost = later.devices.iter().filter(|(_, device)| !device.standing.state.is_good());
+        let mut unsure: BTreeSet<&str> = BTreeSet::new();
+        let mut sure: BTreeSet<&str> = BTreeSet::new();
+        for (address, device) in lost {
+            if doubted.contains(address) {
+                unsure.insert(&device.entry);
+                continue;
+            }
+            sure.insert(&device.entry);
             let was_good = match self.devices.get(address) {
                 Some(before) => before.standing.state.is_good(),
                 // New in an entry that was well.
@@ -139,7 +147,9 @@ impl Status {
                 told.devices.insert(*address, device.clone());
             }
         }
-        for (name, entry) in later.entries.iter().filter(|(_, entry)| !entry.state.is_good()) {
+        let only_doubted = |name: &str| unsure.contains(name) && !sure.contains(name);
+        for (name, entry) in later.entries.iter().filter(|(name, entry)| !entry.state.is_good() && !only_doubted(name))
+        {
             if let Some(good) = told.entries.get_mut(name).filter(|entry| entry.state.is_good()) {
                 good.clone_from(entry);
             }

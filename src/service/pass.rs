@@ -8,8 +8,10 @@ use super::store::Store;
 use super::tell::{Tell, Told};
 use super::watch::{Request, Watch};
 use crate::host::port::{Closer, Found, Host, Scope, Sign, Witnessed};
+use crate::model::drift::Drift;
 use crate::model::event::Event;
 use crate::model::keeper::Pass;
+use crate::model::pci::Address;
 use crate::model::plan::{Key, Plan};
 use crate::model::policy::Mode;
 use crate::model::snapshot::Snapshot;
@@ -151,7 +153,11 @@ impl<H: Host, T: Tell, S: Store, N: Notify> Watch<H, T, S, N> {
     /// holds its reader, and would leave it shown as ready for as long.
     pub(super) fn tell_losses(&mut self, pass: &Pass<'_>, plan: &Plan) {
         let Some(shown) = self.status.as_ref().filter(|_| self.ready) else { return };
-        if let Some(status) = shown.with_losses(&self.keeper.status(pass, plan)) {
+        // An override is remembered from the last look. Where only that is not as declared, the look decides: whoever gave the device
+        // another VFIO driver meanwhile has changed the override as well.
+        let by_override = |address: &&Address| matches!(pass.drifts.get(address), Some(Drift::Pin(_)));
+        let doubted = plan.look.iter().filter(by_override).copied().collect();
+        if let Some(status) = shown.with_losses(&self.keeper.status(pass, plan), &doubted) {
             self.report(pass, &status);
             self.status = Some(status);
         }

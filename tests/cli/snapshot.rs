@@ -82,6 +82,17 @@ async fn differences(tree: &Path) -> String {
     text
 }
 
+/// What processes have open is nobody's to save: where a tree has that, its processes go.
+fn forget_processes(tree: &Path) {
+    let named = fs::read_dir(tree.join("proc")).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let processes: Vec<PathBuf> = named
+        .filter(|path| path.file_name().is_some_and(|name| name.to_str().unwrap().parse::<u32>().is_ok()))
+        .collect();
+    if processes.iter().any(|process| process.join("fd").is_dir()) {
+        processes.iter().for_each(|process| fs::remove_dir_all(process).unwrap());
+    }
+}
+
 /// The trees of the directory cases, each with its configuration.
 fn cases() -> Vec<(String, TempDir)> {
     let mut found = Vec::new();
@@ -93,6 +104,7 @@ fn cases() -> Vec<(String, TempDir)> {
                 fs::create_dir_all(tree.path().join("etc/vfiod")).unwrap();
                 fs::write(tree.path().join("etc/vfiod/vfiod.toml"), text).unwrap();
             }
+            forget_processes(tree.path());
             found.push((case.file_name().unwrap().to_str().unwrap().to_owned(), tree));
         }
     }

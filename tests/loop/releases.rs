@@ -24,7 +24,7 @@ async fn a_released_device_goes_back_to_its_driver_and_stays_there_over_restarts
         assert_eq!(lab.machine.ask(|kernel| kernel.pin(addr(NIC)).cloned()), None);
         // Told when it begins, and when it is done.
         let told: Vec<_> = lab.events().into_iter().map(|event| (event.kind, event.cause)).collect();
-        let done = "given back to the host, on e1000e, asked for by user 1000";
+        let done = "given back to the host, on e1000e, asked for by uid 1000";
         assert_eq!(
             told,
             [(Kind::Released, "it is on vfio-pci, being given back".to_owned()), (Kind::GivenBack, done.to_owned())]

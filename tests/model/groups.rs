@@ -39,7 +39,7 @@ fn a_group_is_judged_by_the_others_in_it() {
         (vec![(port, pcieport())], None, GroupState::Host),
         (vec![(port, isa())], None, GroupState::Host),
         (vec![(a, host()), (b, host())], None, GroupState::Shared),
-        (vec![(a, host()), (b, free())], None, GroupState::Host),
+        (vec![(a, host()), (b, free())], None, GroupState::Shared),
         (vec![(a, free()), (b, free())], None, GroupState::Unbound),
         (vec![(a, vfio()), (b, free())], None, GroupState::Ready),
         (vec![(a, vfio()), (b, vfio())], None, GroupState::Ready),
