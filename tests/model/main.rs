@@ -7,5 +7,6 @@ mod groups;
 mod guards;
 mod machines;
 mod properties;
+mod recoveries;
 mod resolves;
 mod tables;
