@@ -8,12 +8,15 @@ set -euo pipefail
 . "$(dirname "$0")/debian"
 . "$(dirname "$0")/machine"
 
+# shellcheck disable=SC2016
 script='
 modprobe virtio-iommu
 sleep 1
 echo "$(ls /sys/class/iommu), added: $(dmesg | grep -c "Adding to iommu group"), groups: $(ls /sys/kernel/iommu_groups | wc -l)" >&3
 '
+# shellcheck disable=SC2054
 beside=(-device pcie-pci-bridge,id=bridge,addr=5.0)
+# shellcheck disable=SC2054
 conventional=(-device e1000,bus=bridge,addr=1.0,netdev=n -netdev user,id=n)
 groups() { boot virtio-iommu -- -M q35 -device virtio-iommu-pci,addr=2.0 "$@" <<<"$script"; }
 
