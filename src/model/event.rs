@@ -365,7 +365,8 @@ fn module_events(about: &About, before: Option<&ModuleStatus>, now: &ModuleStatu
         });
     };
     let fought = before.is_some_and(|before| before.fighting);
-    if now.fighting && !fought {
+    // While it is on its way out nobody knows yet who takes it out; told is it then, and once.
+    if now.fighting && !fought && !now.leaving {
         tell(Kind::Fighting, Level::Alert, None);
     }
     if fought && !now.fighting {

@@ -26,7 +26,8 @@ pub enum Fact<T> {
     Unreadable(String),
 }
 
-const NOT_LOOKED: &str = "not looked at yet";
+/// Why a fact is unreadable that was not asked for yet.
+pub const NOT_LOOKED: &str = "not looked at yet";
 
 impl<T> Fact<T> {
     /// The answer, if there is one.

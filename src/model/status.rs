@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::cause::{Fall, Unload};
 use super::module::ModuleState;
 use super::pci::{Address, Driver, Module};
+use super::snapshot::NOT_LOOKED;
 use super::state::{Health, State};
 use super::time::Time;
 
@@ -157,6 +158,10 @@ impl Status {
         for (name, module) in later.modules.iter().filter(|(_, module)| !module.state.serves()) {
             if let Some(good) = told.modules.get_mut(name).filter(|module| module.state.serves()) {
                 good.clone_from(module);
+                // That a look is still to come is no reason of the loss.
+                if good.reason.ends_with(NOT_LOOKED) {
+                    good.reason.clear();
+                }
             }
         }
         told.health = Status::health_of(&told.entries, &told.modules);

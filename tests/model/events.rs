@@ -132,3 +132,25 @@ fn the_line_counts_entries_and_names_modules_that_do_not_serve() {
     status.health = Health::Ready;
     assert_eq!(status.line(), "ready: nothing is declared");
 }
+
+#[test]
+fn a_fight_over_a_module_is_one_alert_once_the_module_is_gone() {
+    let with = |state, leaving| {
+        let fighting = state != ModuleState::Live;
+        let modules = BTreeMap::from([(x("vfio_pci"), ModuleStatus { fighting, leaving, ..module(state) })]);
+        Status { modules, ..picture(State::Ready) }
+    };
+    let live = with(ModuleState::Live, false);
+    let leaving = with(ModuleState::Unloading, true);
+    // As the loop does it: what is told of a module on its way out is laid beside the picture before it once more.
+    let mut before = live.clone();
+    for _ in 0..3 {
+        assert_eq!(told(Some(&before), &leaving), [""; 0]);
+        before = vfiod::model::event::told(Some(&before), &leaving).unwrap();
+    }
+    let alerts =
+        |events: Vec<String>| events.into_iter().filter(|event| event.starts_with("Alert")).collect::<Vec<_>>();
+    let gone = with(ModuleState::Absent, false);
+    assert_eq!(alerts(told(Some(&before), &gone)), ["Alert Fighting module vfio_pci"]);
+    assert_eq!(alerts(told(Some(&gone), &gone)), [""; 0]);
+}
