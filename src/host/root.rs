@@ -59,6 +59,9 @@ fn numbered(mode: SFlag, rdev: u64) -> Option<(bool, u64, u64)> {
 /// Begins the line by which a snapshot says that it is whole.
 pub const WHOLE: &str = "Whole: ";
 
+/// How often a file is looked up while others rename and mount: far more than ever needed, and soon over.
+const RACES: usize = 1000;
+
 /// An attribute has at most a page: one call takes it, and one finds its end.
 const USUAL: usize = 4096;
 
@@ -420,8 +423,20 @@ impl Tree {
         let how = OpenHow::new()
             .flags(flags | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        Ok(openat2(&self.fd, Path::new(path), how)?)
+        Ok(settled(|| openat2(&self.fd, Path::new(path), how))?)
     }
+}
+
+/// Asks again while the kernel cannot tell whether `..` stays in the tree: any rename or mount on the
+/// machine meanwhile makes it answer EAGAIN (`handle_dots` in fs/namei.c), which says nothing of the file.
+fn settled<T>(mut open: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    for _ in 1..RACES {
+        match open() {
+            Err(nix::Error::EAGAIN) => std::thread::yield_now(),
+            answer => return answer,
+        }
+    }
+    open()
 }
 
 /// Whether an error means that the thing is not there.

@@ -58,3 +58,46 @@ fn a_file_of_a_saved_tree_that_is_too_large_is_not_read_in_part() {
     let error = Root::hostile(tree.path()).unwrap().read("/file").unwrap_err();
     assert_eq!(error.to_string(), "larger than 16777216 bytes");
 }
+
+#[test]
+fn a_look_up_that_meets_a_rename_elsewhere_is_made_again_and_not_for_ever() {
+    use nix::errno::Errno::{EAGAIN, ENOENT};
+    for answer in [Ok(7), Err(ENOENT)] {
+        let mut left = 3;
+        let met = settled(|| {
+            left -= 1;
+            if left == 0 { answer } else { Err(EAGAIN) }
+        });
+        assert_eq!(met, answer);
+    }
+    let mut asked = 0;
+    let never: nix::Result<()> = settled(|| {
+        asked += 1;
+        Err(EAGAIN)
+    });
+    assert_eq!((never, asked), (Err(EAGAIN), RACES));
+}
+
+#[test]
+fn links_that_go_up_are_followed_while_others_rename() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let (tree, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::create_dir_all(tree.path().join("bus/pci")).unwrap();
+    fs::create_dir_all(tree.path().join("devices")).unwrap();
+    fs::write(tree.path().join("devices/class"), "0x030000\n").unwrap();
+    symlink("../../bus/../devices", tree.path().join("bus/pci/link")).unwrap();
+    let names = [elsewhere.path().join("a"), elsewhere.path().join("b")];
+    fs::write(&names[0], "").unwrap();
+    let over = AtomicBool::new(false);
+    let root = Root::hostile(tree.path()).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let _ = fs::rename(&names[0], &names[1]).and_then(|()| fs::rename(&names[1], &names[0]));
+            }
+        });
+        let failed = (0..20_000).find_map(|_| root.read_text("/bus/pci/link/class").err());
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(failed.map(|error| error.to_string()), None);
+    });
+}

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::PathBuf;
 
-use nix::libc::{EACCES, EPERM, ESRCH};
+use nix::libc::{EACCES, ENAMETOOLONG, EPERM, ESRCH};
 
 use super::descriptor::{Access, Descriptor};
 use super::nodes::{Node, Number};
@@ -112,6 +113,9 @@ pub fn scan<O: Copy + Ord>(root: &Root, wanted: &Wanted<O>) -> Result<Scan<O>, S
     Ok(found)
 }
 
+/// What stands for a path that the kernel does not show.
+const TOO_LONG: &str = "/... (a path of more than 4095 bytes)";
+
 /// Where open files lie that are no nodes, and often many of them.
 const NO_NODES: [&str; 4] = ["/memfd:", "/proc/", "/sys/", "/SYSV"];
 
@@ -136,6 +140,15 @@ fn process<O: Copy + Ord>(root: &Root, wanted: &Wanted<O>, pid: u32, found: &mut
 
 fn listed(root: &Root, path: &str) -> Result<Option<Vec<String>>, String> {
     settled(root.list(path), "list", path)
+}
+
+/// What a descriptor leads to. A path that is longer than the kernel shows is anybody's to make (ENAMETOOLONG
+/// by `d_path`): it has a name of its own here, and its number decides as for any other.
+fn target(root: &Root, path: &str) -> io::Result<PathBuf> {
+    match root.read_link(path) {
+        Err(e) if e.raw_os_error() == Some(ENAMETOOLONG) => Ok(PathBuf::from(TOO_LONG)),
+        told => told,
+    }
 }
 
 /// A process may end at any moment; one that may not be looked at spoils the scan.
@@ -195,7 +208,7 @@ fn files<O: Copy + Ord>(
     for name in descriptors {
         let file = Descriptor { pid, directory, name };
         let path = file.path();
-        let Some(target) = settled(root.read_link(&path), "read", &path)? else { continue };
+        let Some(target) = settled(target(root, &path), "read", &path)? else { continue };
         let target = target.to_string_lossy();
         if target == "anon_inode:[vfio-device]" {
             match file.vfio_device(root) {
@@ -263,6 +276,7 @@ fn of_device(root: &Root, name: &str) -> Option<Address> {
 mod tests {
     use super::*;
     use std::fs;
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::symlink;
     use std::path::Path;
 
@@ -380,6 +394,32 @@ mod tests {
         let found = scan(&root, &wanted("vfio/15", Some((false, 1, 3)))).unwrap();
         let pids: Vec<u32> = found.holders[&gpu()].iter().map(|holder| holder.pid).collect();
         assert_eq!(pids, [9]);
+    }
+
+    #[test]
+    fn a_file_whose_path_is_too_long_to_be_shown_spoils_nothing() {
+        use nix::fcntl::{OFlag, openat};
+        use nix::sys::stat::{Mode, mkdirat};
+        let top = tempfile::tempdir().unwrap();
+        let (name, flags) = ("d".repeat(200), OFlag::O_RDONLY | OFlag::O_CLOEXEC);
+        // Deeper than a path can say, step by step.
+        let mut here = nix::fcntl::open(top.path(), flags, Mode::empty()).unwrap();
+        for _ in 0..22 {
+            mkdirat(&here, name.as_str(), Mode::S_IRWXU).unwrap();
+            here = openat(&here, name.as_str(), flags, Mode::empty()).unwrap();
+        }
+        let root = Root::live();
+        let own = format!("/proc/self/fd/{}", here.as_raw_fd());
+        let error = root.read_link(&own).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(ENAMETOOLONG), "{error}");
+        // A directory stands for the file, and a descriptor of this process for anybody's.
+        let mut found = Scan::default();
+        let descriptors = [here.as_raw_fd().to_string()];
+        let pid = std::process::id();
+        let wanted = wanted("vfio/15", Some((false, 1, 3)));
+        files(&root, &wanted, pid, "/proc/self/fd", &descriptors, &mut found).unwrap();
+        assert_eq!(found, Scan::default());
+        assert!(matches!(what(&root, &own), Ok(What::File(_))));
     }
 
     #[test]
