@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use nix::sys::signal::{SigSet, Signal};
 use serde::{Deserialize, Serialize};
 
-use super::expect::{Expect, stale, unused};
+use super::expect::{Expect, idle, stale, unused};
 use super::kernel::{Kernel, Running, refusal};
 use super::{back, bind, load};
 use crate::host::process::take_name;
@@ -98,7 +98,7 @@ fn drivers_there(kernel: &dyn Kernel, act: &Act) -> Result<(), (usize, Outcome)>
     Ok(())
 }
 
-/// Looks once more at every device that is on a driver, before any of them is written to. Answers
+/// Looks once more at every device that is on a driver, or is to get one, before any of them is written to. Answers
 /// with the first step that a look was taken for.
 fn unused_all(
     kernel: &dyn Kernel,
@@ -122,6 +122,13 @@ fn unused_all(
                     let look = second_look(kernel.root(), target.address);
                     unused(&look, *target, driver, &BTreeSet::from([Guard::CarriesRoute, Guard::MountedDisk]))
                 })
+            }
+            // Of one without a driver the plan's look is all that was asked; a program may have begun since.
+            Step::Probe { target, .. }
+                if expect.in_time().is_ok() && matches!(expect.driver(target.address), Ok(None)) =>
+            {
+                let look = second_look(kernel.root(), target.address);
+                expect.same_object(*target).and_then(|()| idle(&look, *target))
             }
             Step::LoadModule { .. }
             | Step::Pin { .. }

@@ -95,6 +95,18 @@ impl Expect<'_> {
     }
 }
 
+/// No program works on a device without a driver, by this second look.
+pub(super) fn idle(look: &Look, target: Target) -> Checked<()> {
+    let address = target.address;
+    let held = |guard: Guard, why: &str| Err(stale(format!("{address}: {guard}: {why}")));
+    match &look.raw {
+        _ if look.object != target.object => Err(stale(format!("{address}: another device object sits here now"))),
+        Fact::Unreadable(why) => held(Guard::Unreadable, &format!("files: {why}")),
+        Fact::Is(holders) => holders.first().map_or(Ok(()), |holder| held(Guard::InUse, &holder.to_string())),
+        Fact::Absent => Ok(()),
+    }
+}
+
 /// Nobody uses the device by this second look, but for what `allow` lifts.
 pub(super) fn unused(look: &Look, target: Target, driver: &Driver, allow: &BTreeSet<Guard>) -> Checked<()> {
     let address = target.address;

@@ -66,3 +66,20 @@ fn a_look_that_took_beyond_the_deadline_is_followed_by_no_write() {
     assert_eq!(sim.act(vec![unbind(&sim, &[]), probe(&sim)]), [(0, Outcome::Stalled)]);
     assert_eq!(sim.writes(), []);
 }
+
+#[test]
+fn a_device_without_a_driver_that_a_program_works_on_is_not_given_one() {
+    let (comm, node) = ("spdk".to_owned(), "/sys/devices/pci0000:00/0000:01:00.0/resource0".to_owned());
+    let holder = Holder { pid: 9, comm, unit: String::new(), uid: 0, node };
+    for (words, raw) in [
+        ("in-use: spdk[9] has /sys/devices/pci0000:00/0000:01:00.0/resource0 open", Fact::Is(vec![holder])),
+        ("unreadable: files: x", Fact::Unreadable("x".to_owned())),
+    ] {
+        let sim = Sim::new(None, "");
+        sim.look.borrow_mut().raw = raw;
+        // Nor is it pinned.
+        let outcomes = sim.act(vec![pin(&sim, None), probe(&sim)]);
+        assert!(matches!(outcomes.as_slice(), [(1, Outcome::Stale { why })] if why.contains(words)), "{outcomes:?}");
+        assert_eq!(sim.writes(), []);
+    }
+}
