@@ -136,10 +136,19 @@ fn loops(root: &Root) -> Vec<(String, String, Option<Number>)> {
     names.filter_map(shown).collect()
 }
 
+/// Whether a file system of this type has for its source what whoever mounted it likes.
+#[must_use]
+pub fn is_anybodys(kind: &str) -> bool {
+    kind == "fuse" || kind.starts_with("fuse.")
+}
+
 fn mount(line: &str) -> Option<(String, String, String)> {
     let info = MountInfo::from_line(line).ok()?;
     let point = info.mount_point.to_string_lossy().into_owned();
-    Some((info.majmin, info.mount_source.unwrap_or_default(), point))
+    // Anybody may mount a file system of his own by FUSE and name any disk as its source (`fsname=`). One
+    // that is on a disk in truth (fuseblk) has the disk's number.
+    let source = info.mount_source.filter(|_| !is_anybodys(&info.fs_type));
+    Some((info.majmin, source.unwrap_or_default(), point))
 }
 
 /// A disk on a disk: LVM in LUKS on md on a partition is four.
@@ -201,7 +210,9 @@ mod tests {
     const MOUNTINFO: &str = "27 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw\n\
         32 27 7:0 / /iso rw - ext4 /dev/loop0 rw\n\
         30 27 0:40 /@home /home\\040x rw - btrfs /dev/vdb rw\n\
-        31 27 253:0 / /srv rw - xfs /dev/mapper/vg-srv rw\nnonsense\n";
+        31 27 253:0 / /srv rw - xfs /dev/mapper/vg-srv rw\n\
+        33 27 0:77 / /home/u/x rw - fuse.sshfs /dev/vdi rw,user_id=1000\n\
+        34 27 254:144 / /mnt rw - fuseblk /dev/vdj rw,user_id=0\nnonsense\n";
     const SWAPS: &str = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n/dev/vdd partition\t1048572\t0\t-2\n";
 
     fn tree() -> tempfile::TempDir {
@@ -245,6 +256,14 @@ mod tests {
                 "vdc2 is used by dm-0 (vg-srv), which is mounted at /srv",
                 "vdd is swapped to",
             ]
+        );
+    }
+
+    #[test]
+    fn whoever_names_a_disk_as_the_source_of_a_file_system_of_his_own_does_not_use_it() {
+        assert_eq!(
+            said(&[block("vdi", 254, 128), block("vdj", 254, 144)], &[Claim::Free, Claim::Busy]),
+            ["vdj is mounted at /mnt"]
         );
     }
 

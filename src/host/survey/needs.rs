@@ -14,6 +14,7 @@ use super::root_disk::{BLOCK, MOUNTS, Mount};
 use crate::host::look::network::Network;
 use crate::host::look::nodes::Interface;
 use crate::host::look::patience::start;
+use crate::host::look::storage::is_anybodys;
 use crate::host::look::traffic;
 use crate::host::root::Root;
 use crate::model::pci::Address;
@@ -62,7 +63,8 @@ fn disks(root: &Root) -> Sentences {
     let mounts = MOUNTS.iter().find_map(|path| read::text(root, path).is().cloned()).unwrap_or_default();
     for line in mounts.lines().take(MANY) {
         // Where / is, `root_disk` tells.
-        let Some(mount) = Mount::of_line(line).filter(|mount| mount.at != "/") else { continue };
+        let named = |mount: &Mount<'_>| mount.number.starts_with("0:") && is_anybodys(mount.kind);
+        let Some(mount) = Mount::of_line(line).filter(|mount| mount.at != "/" && !named(mount)) else { continue };
         let Ok(Some(link)) = mount.link(root) else { continue };
         let name = mount.source.strip_prefix("/dev/").unwrap_or(mount.source);
         note(&mount.way(root, link), &format!("{} is mounted at {}", read::shortened(name), read::shortened(mount.at)));
@@ -177,7 +179,8 @@ mod tests {
         let mounts = "20 1 8:9 / / rw - ext4 /dev/sda9 rw\n\
                       21 1 259:1 / /boot rw - ext4 /dev/nvme0n1p1 rw\n\
                       22 21 0:5 / /dev rw - devtmpfs udev rw\n\
-                      23 21 8:1 / /srv/a\\040b rw - xfs /dev/sda1 rw\nnonsense\n";
+                      23 21 8:1 / /srv/a\\040b rw - xfs /dev/sda1 rw\n\
+                      24 21 0:77 / /home/u/x rw - fuse.sshfs /dev/sda2 rw,user_id=1000\nnonsense\n";
         let swaps = "Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n/swapfile file 1 0 -3\n";
         let tree = tree(
             &[
