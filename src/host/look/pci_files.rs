@@ -92,7 +92,15 @@ impl<O: Copy + Ord> PciFiles<O> {
         if owners.is_empty() {
             return owners;
         }
-        match (space, file.access(root)) {
+        let (access, inode) = file.access_and_inode(root);
+        // Anybody may open a configuration for reading, and close it or put another file in its place while
+        // he is looked at.
+        let closed = |told: AtHand| match inode {
+            Some(inode) => inode != told.inode,
+            None => space == Space::Configuration && access == Access::Unknown,
+        };
+        match (space, access) {
+            _ if told.is_some_and(closed) => BTreeSet::new(),
             (_, Access::Path) | (Space::Configuration, Access::Read) => BTreeSet::new(),
             _ => owners,
         }
@@ -214,6 +222,27 @@ mod tests {
         }
         let of = |flags: &str| owners(tree.path(), "/proc/bus/pci/03/00.0", flags);
         assert_eq!((of(read), of(write), of(path)), (0, 1, 0));
+    }
+
+    #[test]
+    fn a_descriptor_that_is_closed_or_another_file_by_now_is_no_use() {
+        let tree = machine();
+        let root = Root::trusted(tree.path());
+        let mut files = PciFiles::default();
+        files.add(&root, nic(), nic()).unwrap();
+        let file = Descriptor { pid: 8, directory: "/proc/8/fd", name: "3" };
+        for (name, closed) in [("config", 0), ("resource0", 1)] {
+            let path = format!("/sys/bus/pci/devices/{NIC}/{name}");
+            let told = root.at_hand(&path).unwrap();
+            let owners = || files.owners(&root, file, &path, Some(told)).len();
+            let _ = fs::remove_file(tree.path().join("proc/8/fdinfo/3"));
+            // Only root can have opened its memory: that is not passed over.
+            assert_eq!(owners(), closed, "{name}");
+            for (inode, wanted) in [(told.inode, 1), (told.inode + 1, 0)] {
+                write(tree.path(), "proc/8/fdinfo/3", &format!("flags:\t0100002\nmnt_id:\t23\nino:\t{inode}\n"));
+                assert_eq!(owners(), wanted, "{name}");
+            }
+        }
     }
 
     #[test]
