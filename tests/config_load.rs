@@ -59,6 +59,27 @@ fn no_link_leads_out_of_the_root() {
 }
 
 #[test]
+fn links_that_go_up_are_followed_while_others_rename() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let root = tree(&[("etc/mine.toml", "[watch]\ninterval = \"7s\"\n")]);
+    symlink("../../vfiod/conf.d/../../mine.toml", root.path().join("etc/vfiod/conf.d/a.toml")).unwrap();
+    let elsewhere = tree(&[("a", "")]);
+    let names = [elsewhere.path().join("a"), elsewhere.path().join("b")];
+    let over = AtomicBool::new(false);
+    let failed = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let _ = fs::rename(&names[0], &names[1]).and_then(|()| fs::rename(&names[1], &names[0]));
+            }
+        });
+        let failed = (0..5_000).find_map(|_| load(root.path(), None).err());
+        over.store(true, Ordering::Relaxed);
+        failed
+    });
+    assert_eq!(failed.map(|problems| problems.to_string()), None);
+}
+
+#[test]
 fn a_fifo_does_not_block_the_reader() {
     let root = tree(&[]);
     let fifo = root.path().join("etc/vfiod/conf.d/a.toml");

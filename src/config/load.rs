@@ -33,6 +33,9 @@ const LARGEST: u64 = 256 << 10;
 const MANY: usize = 4096;
 const LARGEST_TOGETHER: usize = 16 << 20;
 
+/// How often a file is looked up while others rename and mount: far more than ever needed, and soon over.
+const RACES: usize = 1000;
+
 /// Reads the configuration below `root`: the main file and the drop-ins, or `file` alone.
 ///
 /// Where `root` is this machine's, the main file, the drop-ins and their directories must be root's
@@ -203,6 +206,14 @@ fn open(root: &OwnedFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    // EAGAIN: something was renamed or mounted on the machine meanwhile, and the kernel cannot tell whether
+    // `..` stays in the root (`handle_dots` in fs/namei.c).
+    for _ in 1..RACES {
+        match openat2(root, path, how) {
+            Err(Errno::EAGAIN) => std::thread::yield_now(),
+            answer => return answer,
+        }
+    }
     openat2(root, path, how)
 }
 
