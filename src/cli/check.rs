@@ -38,7 +38,13 @@ pub fn text(report: &Report, shown: &Shown) -> String {
     }
     let unsaved = format!("{NOT_SAVED}/sys/class/iommu");
     let untold = host.iter().flat_map(|finding| &finding.evidence).any(|evidence| evidence.value == unsaved);
-    let iommu = if untold && report.iommu.is_empty() { "IOMMU unknown".to_owned() } else { iommus(report) };
+    // Groups are made for an IOMMU, whether or not something names it.
+    let none = |code: Code| matches!(code, Code::IommuOff | Code::Noiommu);
+    let served = !report.groups.is_empty() && !report.findings.iter().any(|finding| none(finding.code));
+    let iommu = match report.iommu.is_empty() && (untold || served) {
+        true => "IOMMU unknown".to_owned(),
+        false => iommus(report),
+    };
     let kernel = if report.kernel.is_empty() { "unknown" } else { &report.kernel };
     let _ = writeln!(out, "host: kernel {}, {}", printable(kernel), printable(&iommu));
     // With single devices asked for, only what decides how these stand.
