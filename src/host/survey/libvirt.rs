@@ -51,14 +51,16 @@ pub fn parse(text: &str) -> Result<Domain, String> {
     let domain = document.descendants().find(|node| node.has_tag_name("domain"));
     let name = domain.unwrap_or_else(|| document.root_element());
     let name = name.children().find(|node| node.has_tag_name("name")).and_then(|node| node.text());
-    let devices = document.descendants().filter_map(|node| wanted(&node));
-    let arguments = document.descendants().filter(|node| node.tag_name().name() == "arg");
+    // What other programs keep in <metadata> says nothing to libvirt.
+    let nodes = || document.descendants().filter(|node| !node.ancestors().any(|above| above.has_tag_name("metadata")));
+    let devices = nodes().filter_map(|node| wanted(&node));
+    let arguments = nodes().filter(|node| node.tag_name().name() == "arg");
     let arguments = qemu_args::devices(arguments.filter_map(|node| node.attribute("value")));
     let arguments = arguments.into_iter().map(|address| Want { address, managed: false, what: What::Argument });
     Ok(Domain {
         name: read::shortened(name.unwrap_or_default()),
         devices: devices.chain(arguments).collect(),
-        mdevs: document.descendants().filter_map(|node| mdev(&node)).collect(),
+        mdevs: nodes().filter_map(|node| mdev(&node)).collect(),
     })
 }
 
@@ -77,7 +79,9 @@ fn wanted(node: &Node<'_, '_>) -> Option<Want> {
         ("interface" | "actual", "hostdev") => (What::Interface, managed(node), source()?),
         // A disk, its mirror, or what it is built upon: the source says what it is, and whether it is managed.
         ("source", "pci") if node.parent().is_some_and(|above| above.attribute("type") == Some("nvme")) => {
-            (What::Disk, managed(node), *node)
+            // Managed where nothing is said, but of what a disk is built upon (virDomainDiskDefPostParse).
+            let of_disk = node.parent().is_some_and(|above| above.has_tag_name("disk"));
+            (What::Disk, managed(node) || of_disk && !node.has_attribute("managed"), *node)
         }
         _ => return None,
     };
@@ -147,8 +151,18 @@ mod tests {
             address(2),
             address(3)
         );
-        let expected = ["0000:01:00.0 true Disk", "0000:02:00.0 false Disk", "0000:03:00.0 false Disk"];
+        let expected = ["0000:01:00.0 true Disk", "0000:02:00.0 true Disk", "0000:03:00.0 false Disk"];
         assert_eq!(shown(&parse(&text).unwrap()), expected);
+    }
+
+    #[test]
+    fn what_other_programs_keep_in_the_metadata_is_no_want() {
+        let hostdev =
+            "<hostdev type='pci'><source><address domain='0' bus='1' slot='0' function='0'/></source></hostdev>";
+        let text = format!(
+            "<domain><name>a</name><metadata><x:note xmlns:x='http://x'>{hostdev}<arg value='-device'/><arg value='vfio-pci,host=02:00.0'/></x:note></metadata></domain>"
+        );
+        assert_eq!(shown(&parse(&text).unwrap()), [""; 0]);
     }
 
     #[test]
