@@ -1,6 +1,8 @@
 //! Xen: functions that `xen-pciback.hide=` keeps for guests, and those of xl's domains. And pci-stub, which
 //! was made for the same.
 
+use std::collections::BTreeSet;
+
 use super::counting;
 use super::search::{Search, loosely, slot};
 use crate::host::survey::read::shortened;
@@ -10,6 +12,8 @@ use crate::model::vfio_ids::entries;
 
 /// xl's own directory.
 const XL: &str = "/etc/xen";
+/// What it starts at boot: all files there, often links to those above.
+const AUTO: &str = "/etc/xen/auto";
 
 /// Reads them.
 pub fn read(search: &mut Search<'_>, cmdline: &str) {
@@ -32,9 +36,15 @@ pub fn read(search: &mut Search<'_>, cmdline: &str) {
             search.claim(Claim::new("pci-stub", &source, Target::Ids(ids), Role::Binds(driver.clone()), text));
         }
     }
-    for source in search.files(XL, ".cfg") {
+    let mut sources = search.files(XL, ".cfg");
+    sources.extend(search.files(AUTO, ""));
+    let mut seen = BTreeSet::new();
+    for source in sources {
         let Some(text) = search.text(&source) else { continue };
         let domain = domain(&text);
+        if !seen.insert((domain.name.clone(), domain.pci.clone())) {
+            continue;
+        }
         for item in domain.pci {
             let claim = |target| Claim::new("xl", &source, target, Role::Takes, format!("pci={}", shortened(&item)));
             let address = item.split([',', '@']).next().unwrap_or_default();
@@ -106,6 +116,24 @@ mod tests {
         assert_eq!(shown("0000:03:00.*"), "0000:03:00.0 to 0000:03:00.7");
         assert_eq!(shown("03:*.*"), "0000:03:00.0 to 0000:03:1f.7");
         assert_eq!(shown("gpu"), "none");
+    }
+
+    #[test]
+    fn a_domain_that_is_started_at_boot_is_read_once() {
+        let tree = tempfile::tempdir().unwrap();
+        let at = |name: &str| tree.path().join("etc/xen").join(name);
+        std::fs::create_dir_all(at("auto")).unwrap();
+        std::fs::write(at("a.cfg"), "name='a'\npci=['01:00.0']\n").unwrap();
+        std::os::unix::fs::symlink("../a.cfg", at("auto/10-a")).unwrap();
+        std::fs::write(at("auto/b"), "name='b'\npci=['02:00.0']\n").unwrap();
+        let (root, mut unread) = (crate::host::root::Root::hostile(tree.path()).unwrap(), Vec::new());
+        let mut search = Search::new(&root, &mut unread);
+        read(&mut search, "");
+        let shown: Vec<String> =
+            search.found().iter().map(|claim| format!("{} {}", claim.source, claim.sentence())).collect();
+        let expected = ["/etc/xen/a.cfg xl: domain a, pci=01:00.0", "/etc/xen/auto/b xl: domain b, pci=02:00.0"];
+        assert_eq!(shown, expected);
+        assert!(unread.is_empty(), "{unread:?}");
     }
 
     #[test]
