@@ -13,9 +13,9 @@ use super::root::{Root, is_absent};
 use super::survey::{claims, machine};
 use crate::model::module::ModuleState;
 use crate::model::parameter::{COMMAND_LINE, Given};
-use crate::model::pci::{Address, Driver};
+use crate::model::pci::{Address, Driver, Ids};
 use crate::model::preflight::claim::{Claim, Role, Target};
-use crate::model::vfio_ids::{Idle, Lists, Pattern};
+use crate::model::vfio_ids::{Idle, Lists, Pattern, Seen, is_strayed};
 
 /// All that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -69,15 +69,17 @@ pub fn wishes(root: &Root) -> Wishes {
     found
 }
 
-/// What a claim asks for; of a slot or a bus, for each function that is there.
+/// What a claim asks for; of a slot, a bus or ids, for each function that is there.
 fn of_claim(root: &Root, claim: &Claim) -> Vec<Wish> {
+    let there = |wanted: &dyn Fn(Address) -> bool| {
+        let all = root.list("/sys/bus/pci/devices").unwrap_or_default();
+        all.iter().filter_map(|name| name.parse().ok()).filter(|address| wanted(*address)).collect()
+    };
     let addresses = match claim.target {
         Target::Device(address) => vec![address],
-        Target::Within(..) => {
-            let all = root.list("/sys/bus/pci/devices").unwrap_or_default();
-            all.iter().filter_map(|name| name.parse().ok()).filter(|address| claim.target.holds(*address)).collect()
-        }
-        Target::Ids(_) | Target::Host => Vec::new(),
+        Target::Within(..) => there(&|address| claim.target.holds(address)),
+        Target::Ids(pattern) => there(&|address| seen(root, address).is_some_and(|seen| pattern.fits(seen))),
+        Target::Host => Vec::new(),
     };
     let about = |address| match &claim.role {
         Role::Binds(driver) => Some(About::Device(address, driver.clone())),
@@ -86,6 +88,23 @@ fn of_claim(root: &Root, claim: &Claim) -> Vec<Wish> {
     };
     let wish = |about| Wish { source: claim.source.clone(), about };
     addresses.into_iter().filter_map(about).map(wish).collect()
+}
+
+/// What a function is matched by; none where its ids cannot be read.
+fn seen(root: &Root, address: Address) -> Option<Seen> {
+    let number = |name: &str| {
+        let text = root.read_text(&format!("/sys/bus/pci/devices/{address}/{name}")).ok()?;
+        u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok()
+    };
+    let ids = |vendor: &str, device: &str| {
+        let [vendor, device] = [vendor, device].map(|name| number(name).and_then(|n| u16::try_from(n).ok()));
+        Some(Ids { vendor: vendor?, device: device? })
+    };
+    Some(Seen {
+        ids: ids("vendor", "device")?,
+        subsystem: ids("subsystem_vendor", "subsystem_device"),
+        class: number("class").unwrap_or_default(),
+    })
 }
 
 fn by_ids(given: &[Given], found: &mut Wishes) {
@@ -98,6 +117,13 @@ fn by_ids(given: &[Given], found: &mut Wishes) {
             Idle::Refused => "the kernel refuses it".to_owned(),
         };
         found.idle.push(format!("{} ({}) has no effect: {why}", given.text(), given.source));
+    }
+    for given in given.iter().filter(|given| is_strayed(given)) {
+        found.idle.push(format!(
+            "`{}` ({}) stands behind a blank: it is no part of ids=, and the kernel passes over it",
+            given.text(),
+            given.source
+        ));
     }
     for (entry, pattern) in lists.entries() {
         match pattern {
@@ -153,6 +179,25 @@ mod tests {
         ];
         assert_eq!(idle, expected);
         assert!(notes.is_empty(), "{notes:?}");
+    }
+
+    #[test]
+    fn a_driver_for_ids_is_a_wish_for_each_function_that_has_them() {
+        let tree = tree(&[
+            ("boot/config/vfio-pci.cfg", "BIND=8086:1521\n"),
+            ("sys/bus/pci/devices/0000:03:00.0/vendor", "0x8086\n"),
+            ("sys/bus/pci/devices/0000:03:00.0/device", "0x1521\n"),
+            ("sys/bus/pci/devices/0000:03:00.0/class", "0x020000\n"),
+            ("sys/bus/pci/devices/0000:04:00.0/vendor", "0x8086\n"),
+            ("sys/bus/pci/devices/0000:04:00.0/device", "0x1522\n"),
+            ("sys/bus/pci/devices/0000:05:00.0/vendor", "0x8086\n"),
+        ]);
+        let Wishes { wishes, .. } = wishes(&Root::hostile(tree.path()).unwrap());
+        let expected = Wish {
+            source: "/boot/config/vfio-pci.cfg".to_owned(),
+            about: About::Device("03:00.0".parse().unwrap(), Driver::vfio_pci()),
+        };
+        assert_eq!(wishes, [expected]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::parameter::Given;
 use super::pci::Ids;
-use super::snapshot::{Card, Fact};
+use super::snapshot::Card;
 
 /// So many characters the parameter holds; a longer one is refused, and a module with it.
 pub const LONGEST: usize = 1023;
@@ -68,14 +68,11 @@ impl Pattern {
         self.ids.iter().zip(is).all(fits) && (self.class ^ seen.class) & self.mask == 0
     }
 
-    /// As [`Pattern::fits`], of a card.
+    /// As [`Pattern::fits`], of a card. sysfs has a subsystem for each function, of 0 where there is none
+    /// (drivers/pci/pci-sysfs.c): only a saved tree may lack it.
     #[must_use]
     pub fn takes(&self, card: &Card) -> bool {
-        let subsystem = match &card.subsystem {
-            Fact::Is(ids) => Some(*ids),
-            Fact::Absent => Some(Ids { vendor: 0, device: 0 }),
-            Fact::Unreadable(_) => None,
-        };
+        let subsystem = card.subsystem.is().copied();
         self.fits(Seen { ids: card.ids, subsystem, class: card.class })
     }
 }
@@ -96,6 +93,13 @@ fn hex(text: &str) -> Option<(u32, &str)> {
 /// A list, entry by entry: as it is written, and what it means. Empty entries are none.
 pub fn entries(list: &str) -> impl Iterator<Item = (&str, Option<Pattern>)> {
     list.split(',').filter(|entry| !entry.is_empty()).map(|entry| (entry, Pattern::read(entry)))
+}
+
+/// Whether a parameter is ids that a blank has parted from their list (`ids=1:2, 3:4`): the kernel knows
+/// none of that name, and passes over it.
+#[must_use]
+pub fn is_strayed(given: &Given) -> bool {
+    given.heard && given.parameter.value.is_none() && Pattern::read(&given.parameter.name).is_some()
 }
 
 /// All lists that somebody has written.

@@ -8,7 +8,7 @@ use super::survey::{ModuleSurvey, Survey};
 use crate::model::module::ModuleState;
 use crate::model::parameter::{Given, number, same_name, switch};
 use crate::model::pci::Module;
-use crate::model::vfio_ids::Idle;
+use crate::model::vfio_ids::{Idle, is_strayed};
 
 /// What the parameters are when nobody says anything. All of them are switches.
 pub const DEFAULTS: [(&str, &str, &str); 9] = [
@@ -23,6 +23,9 @@ pub const DEFAULTS: [(&str, &str, &str); 9] = [
     ("vfio", "enable_unsafe_noiommu_mode", "N"),
 ];
 
+/// Those that are numbers, of 32 bits.
+const NUMBERS: [(&str, &str); 1] = [("vfio_iommu_type1", "dma_entry_limit")];
+
 /// All findings about parameters.
 #[must_use]
 pub fn findings(survey: &Survey) -> Vec<Finding> {
@@ -34,11 +37,23 @@ pub fn findings(survey: &Survey) -> Vec<Finding> {
     }
     found.extend(overruled(survey));
     found.extend(senseless(survey));
+    found.extend(strayed(survey));
     found
 }
 
 fn is_switch(module: &Module, parameter: &str) -> bool {
     DEFAULTS.iter().any(|(of, name, _)| module.as_str() == *of && same_name(name, parameter))
+}
+
+fn is_number(module: &Module, parameter: &str) -> bool {
+    NUMBERS.iter().any(|(of, name)| module.as_str() == *of && same_name(name, parameter))
+}
+
+/// Whether the kernel refuses such a value of a parameter that is known.
+fn is_refused(module: &Module, parameter: &str, value: Option<&str>, kernel: (u32, u32)) -> bool {
+    let fits = |value| number(value).is_some_and(|number| u32::try_from(number).is_ok());
+    is_switch(module, parameter) && switch(value, kernel).is_none()
+        || is_number(module, parameter) && !value.is_some_and(fits)
 }
 
 /// Parameters that a reload would change.
@@ -59,7 +74,7 @@ fn changed(survey: &Survey, module: &Module, about: &ModuleSurvey) -> Vec<Findin
         };
         let bool = default.is_some();
         // What the kernel refuses is another finding.
-        if same(survey, bool, live, after) || (bool && switch(Some(after), survey.machine.version()).is_none()) {
+        if same(survey, bool, live, after) || is_refused(module, parameter, Some(after), survey.machine.version()) {
             continue;
         }
         let why = format!(
@@ -109,7 +124,7 @@ fn refused(survey: &Survey, module: &Module, about: &ModuleSurvey) -> Option<Fin
     let kernel = survey.machine.version();
     let is_wrong = |given: &&Given| {
         let value = given.parameter.value.as_deref();
-        given.heard && is_switch(module, &given.parameter.name) && switch(value, kernel).is_none()
+        given.heard && is_refused(module, &given.parameter.name, value, kernel)
     };
     let mut wrong: Vec<&Given> = about.given.iter().filter(is_wrong).collect();
     if module.as_str() == "vfio_pci" {
@@ -126,9 +141,17 @@ fn refused(survey: &Survey, module: &Module, about: &ModuleSurvey) -> Option<Fin
         _ => (Severity::Blocker, Code::OptionRefused, format!("{module} cannot be loaded.")),
     };
     let why = format!("The kernel refuses `{}` for {module}: {comes}", first.parameter.name);
-    let step = match first.is("ids") {
-        true => "Give it a list of at most 1023 characters, or declare the devices by their addresses and take it out.",
-        false => "Write 1 or 0, y or n, on or off.",
+    let step = match (first.is("ids"), &first.parameter.value) {
+        (true, None) => {
+            "Write the list behind `ids=` without a blank, or declare the devices by their addresses and take it out."
+        }
+        (true, Some(_)) => {
+            "Give it a list of at most 1023 characters, or declare the devices by their addresses and take it out."
+        }
+        (false, _) if is_number(module, &first.parameter.name) => {
+            "Write a number: decimal digits, or `0x` and hexadecimal ones."
+        }
+        (false, _) => "Write 1 or 0, y or n, on or off.",
     };
     let evidence = wrong.iter().map(|given| Evidence::new(given.source.as_str(), given.text()));
     Some(Finding::new(severity, About::Host, code, why).by(evidence).step(step))
@@ -163,5 +186,18 @@ fn senseless(survey: &Survey) -> Option<Finding> {
         Finding::new(Severity::Warning, About::Host, Code::OptionIgnored, why)
             .by(evidence)
             .step("Write `vendor:device` in hexadecimal digits, as `lspci -nn` shows it, or take it out."),
+    )
+}
+
+/// Ids that a blank has parted from their list.
+fn strayed(survey: &Survey) -> Option<Finding> {
+    let given = survey.modules.iter().find(|(module, _)| module.as_str() == "vfio_pci").map(|(_, about)| &about.given);
+    let mut strayed = given.into_iter().flatten().filter(|given| is_strayed(given)).peekable();
+    strayed.peek()?;
+    let why = "What stands behind a blank is no part of vfio-pci's `ids=`: the kernel passes over it (its log says `unknown parameter`).";
+    Some(
+        Finding::new(Severity::Warning, About::Host, Code::OptionIgnored, why)
+            .by(strayed.map(|given| Evidence::new(given.source.as_str(), format!("`{}`", given.text()))))
+            .step("Write the list without blanks, or in double quotes."),
     )
 }
