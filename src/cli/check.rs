@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use crate::model::group_blockers::GroupBlockers;
+use crate::model::group_state::GroupState;
 use crate::model::pci::Address;
 use crate::model::preflight::code::Code;
 use crate::model::preflight::finding::{About, Finding, Severity};
@@ -26,6 +28,7 @@ pub struct Shown {
 #[must_use]
 pub fn text(report: &Report, shown: &Shown) -> String {
     let mut out = String::new();
+    let blockers = GroupBlockers::of(report);
     let host: Vec<&Finding> = report.findings.iter().filter(|finding| finding.about == About::Host).collect();
     let wanted = |address: &Address, verdict: &Verdict| match shown.devices.is_empty() {
         true => verdict.role == Role::Endpoint,
@@ -62,7 +65,7 @@ pub fn text(report: &Report, shown: &Shown) -> String {
         if !shown.devices.is_empty()
             && let Some((number, group)) = verdict.group.and_then(|n| Some((n, report.groups.get(&n)?)))
         {
-            tell_group(&mut out, number, group);
+            tell_group(&mut out, number, group, &blockers);
         }
     }
     for address in shown.devices.iter().filter(|address| !report.devices.contains_key(address)) {
@@ -127,13 +130,18 @@ fn tell(out: &mut String, finding: &Finding, width: usize) {
     }
 }
 
-fn tell_group(out: &mut String, number: u32, group: &GroupReport) {
+/// A group with its members, in the words of `groups`: a device is never in its own way.
+fn tell_group(out: &mut String, number: u32, group: &GroupReport, found: &GroupBlockers) {
     let kind = printable(group.kind.as_deref().unwrap_or("unknown kind"));
-    let viable = if group.viable { "viable" } else { "not viable" };
-    let _ = writeln!(out, "  group {number} ({kind}, {viable}):");
+    let state = if found.blocks(group.members.keys()) { GroupState::Blocked } else { group.state };
+    let state = match state {
+        GroupState::Unknown => "it could not be told whose".to_owned(),
+        state => state.to_string(),
+    };
+    let _ = writeln!(out, "  group {number} ({kind}, {state}):");
     for (address, member) in &group.members {
         let driver = member.driver.as_ref().map_or("no driver", |driver| driver.as_str());
-        let blocks = if member.blocks { ", in the way" } else { "" };
+        let blocks = if member.blocks && group.state == GroupState::Blocked { ", in the way" } else { "" };
         let _ = writeln!(out, "      {address} {}, {driver}{blocks}", member.role.as_str());
     }
     // Names in `devices/`, the kind of a region and a process's name are anybody's, a saved tree's or

@@ -72,6 +72,13 @@ impl GroupBlockers {
         once(codes.into_iter())
     }
 
+    /// Whether anything is found of a group with these members.
+    #[must_use]
+    pub fn blocks<'a>(&self, members: impl IntoIterator<Item = &'a Address>) -> bool {
+        let mut endpoints = members.into_iter().filter_map(|member| self.devices.get(member));
+        endpoints.any(|own| !own.is_empty() || !self.host.is_empty())
+    }
+
     /// Has the group's word follow.
     pub fn block(&self, group: &mut GroupView) {
         if !self.codes(group).is_empty() {

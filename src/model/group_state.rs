@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::guard::blockers;
 use super::pci::Address;
 use super::preflight::report::Role;
-use super::snapshot::{Fact, Group, Snapshot};
+use super::snapshot::{Group, Snapshot};
 
 /// How a group stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -47,29 +47,63 @@ impl GroupState {
     /// check knows.
     #[must_use]
     pub fn of(snapshot: &Snapshot, group: &Group) -> GroupState {
-        let (mut endpoints, mut on_vfio, mut on_host) = (0, 0, 0);
+        let mut tally = Tally::beside(group.others.len());
+        let in_the_way: Vec<Address> = blockers(snapshot, group).into_iter().map(|(address, _)| address).collect();
         for member in &group.members {
             let Some(function) = snapshot.functions.get(member) else { return GroupState::Unknown };
-            let endpoint = Role::of(&function.card) == Role::Endpoint;
-            endpoints += usize::from(endpoint);
-            match &function.driver {
-                Fact::Unreadable(_) => return GroupState::Unknown,
-                Fact::Is(_) if endpoint && snapshot.on_vfio(function) => on_vfio += 1,
-                Fact::Is(_) if endpoint => on_host += 1,
-                Fact::Is(_) | Fact::Absent => {}
+            if function.driver.unreadable().is_some() {
+                return GroupState::Unknown;
             }
+            let endpoint = Role::of(&function.card) == Role::Endpoint;
+            tally.add(
+                endpoint,
+                function.driver.is().is_some(),
+                snapshot.on_vfio(function),
+                in_the_way.contains(member),
+            );
         }
-        let in_the_way: Vec<Address> = blockers(snapshot, group).into_iter().map(|(address, _)| address).collect();
-        let is_endpoint =
-            |address: &&Address| snapshot.functions.get(address).is_some_and(|f| Role::of(&f.card) == Role::Endpoint);
-        let others = in_the_way.len() - in_the_way.iter().filter(is_endpoint).count();
-        if endpoints > 0 && (others > 0 || !group.others.is_empty()) || on_vfio > 0 && !in_the_way.is_empty() {
+        tally.state()
+    }
+}
+
+/// What the members of a group come to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tally {
+    /// Members that are no PCI functions.
+    others: usize,
+    endpoints: usize,
+    on_vfio: usize,
+    on_host: usize,
+    /// Endpoints, and what is none, that are in the way of the endpoints on VFIO.
+    in_the_way: [usize; 2],
+}
+
+impl Tally {
+    /// None yet, beside so many members that are no PCI functions.
+    #[must_use]
+    pub fn beside(others: usize) -> Tally {
+        Tally { others, ..Tally::default() }
+    }
+
+    /// Counts a function: whether it is an endpoint, has a driver, is on VFIO, and whether its driver is in the way.
+    pub fn add(&mut self, endpoint: bool, driven: bool, on_vfio: bool, in_the_way: bool) {
+        self.endpoints += usize::from(endpoint);
+        self.on_vfio += usize::from(endpoint && driven && on_vfio);
+        self.on_host += usize::from(endpoint && driven && !on_vfio);
+        self.in_the_way[usize::from(!endpoint)] += usize::from(in_the_way);
+    }
+
+    /// How such a group stands.
+    #[must_use]
+    pub fn state(self) -> GroupState {
+        let [endpoints, others] = self.in_the_way;
+        if self.endpoints > 0 && (others > 0 || self.others > 0) || self.on_vfio > 0 && endpoints + others > 0 {
             GroupState::Blocked
-        } else if on_vfio > 0 {
+        } else if self.on_vfio > 0 {
             GroupState::Ready
-        } else if on_host == 0 && endpoints > 0 {
+        } else if self.on_host == 0 && self.endpoints > 0 {
             GroupState::Unbound
-        } else if endpoints > 1 {
+        } else if self.endpoints > 1 {
             GroupState::Shared
         } else {
             GroupState::Host

@@ -100,7 +100,7 @@ fn guarded(guard: Guard) -> &'static str {
         Guard::BeingReleased => {
             "Wait for, or end, whoever has it open: somebody's unbind or removal is waiting for that. Write no rescan meanwhile: where it is a removal, that waits with it."
         }
-        Guard::Hold => "It is repaired when the hold ends; to end it now: vfiodctl unhold.",
+        Guard::Hold => "It is repaired when the hold ends; to end it now: vfiodctl unhold, with its number.",
         Guard::Unreadable | Guard::Unknown => "Look into what could not be read (dmesg, systemctl status vfiod).",
     }
 }

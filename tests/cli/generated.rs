@@ -204,7 +204,9 @@ fn verb_section(verb: &clap::Command, above: &str, page: &mut Vec<u8>) {
     let usage = usage.trim_start_matches("Usage: ").to_owned();
     roff.control("SS", [usage.as_str()]);
     if let Some(about) = verb.get_long_about().or(verb.get_about()) {
-        roff.text([roman(format!("{about}."))]);
+        let about = about.to_string();
+        // A long one ends with its full stop already.
+        roff.text([roman(format!("{}.", about.trim_end_matches('.')))]);
     }
     for argument in verb.get_arguments().filter(|argument| !argument.is_global_set()) {
         let values = argument.get_value_names().map(|names| names.join(" ")).unwrap_or_default();

@@ -18,7 +18,9 @@ pub async fn run(setting: &Setting, text: Option<&str>) -> Result<Answer, Failur
         Some(text) => target::find(text, &daemon.status().await?, setting.sight.root().as_ref())?,
     };
     daemon.reset_failed(&target).await?;
-    let what = if target.is_empty() { "all" } else { &target };
-    let text = format!("failures of {what} are forgotten\n");
+    let (what, text) = match target.as_str() {
+        "" => ("all", "all failures are forgotten\n".to_owned()),
+        target => (target, format!("failures of {target} are forgotten\n")),
+    };
     Ok(if setting.json { Answer::fields(json!({ "reset": what })) } else { Answer::text(text) })
 }

@@ -1,6 +1,6 @@
 //! Groups: who is in them, who is in the way, what to declare or to detach.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::behind::{behind, controller};
 use super::boot::modprobe_place;
@@ -12,6 +12,7 @@ use super::needed::{Doubt, Need, doubt, needed, platform_part};
 use super::report::{GroupReport, Member, Role};
 use super::slots;
 use super::survey::{Function, Group, Survey};
+use crate::model::group_state::{GroupState, Tally};
 use crate::model::pci::Address;
 use crate::model::viable::is_harmless;
 
@@ -324,18 +325,28 @@ pub fn report(survey: &Survey, number: u32) -> Option<GroupReport> {
     let blockers = blockers(survey, group, None);
     let mut words: Vec<String> = blockers.iter().map(|(address, f)| format!("{address} ({})", name(f))).collect();
     words.extend(group.others.iter().map(|other| format!("{other} (no PCI device)")));
-    let members = group.members.iter().filter_map(|address| {
-        let function = survey.functions.get(address)?;
-        let role = Role::of(&function.card);
-        Some((*address, Member { role, driver: function.driver.is().cloned(), blocks: in_the_way(survey, function) }))
-    });
+    let mut tally = Tally::beside(group.others.len());
+    let mut unsure = false;
+    let mut members = BTreeMap::new();
+    for address in &group.members {
+        let Some(function) = survey.functions.get(address) else {
+            unsure = true;
+            continue;
+        };
+        unsure |= function.driver.unreadable().is_some();
+        let (role, driver, blocks) =
+            (Role::of(&function.card), function.driver.is().cloned(), in_the_way(survey, function));
+        tally.add(role == Role::Endpoint, driver.is_some(), survey.on_vfio(function), blocks);
+        members.insert(*address, Member { role, driver, blocks });
+    }
     let first = group.members.iter().find(|member| survey.functions.get(member).is_some_and(|f| !f.card.bridge));
     let first = first.filter(|_| parents(survey, &blockers).next().is_none());
     let holders = survey.holders.is().and_then(|holders| holders.get(&number)).into_iter().flatten();
     Some(GroupReport {
         kind: group.kind.is().cloned(),
-        members: members.collect(),
+        members,
         others: group.others.clone(),
+        state: if unsure { GroupState::Unknown } else { tally.state() },
         viable: words.is_empty(),
         blockers: words,
         reserved: group.reserved.is().cloned().unwrap_or_default(),

@@ -9,6 +9,7 @@ use super::code::Code;
 use super::finding::{About, Evidence, Finding};
 use super::make::Make;
 use super::survey::Region;
+use crate::model::group_state::GroupState;
 use crate::model::pci::{Address, Driver, Ids};
 use crate::model::snapshot::Card;
 
@@ -256,6 +257,9 @@ pub struct GroupReport {
     pub members: BTreeMap<Address, Member>,
     /// Members that are no PCI functions.
     pub others: BTreeSet<String>,
+    /// Whose it is and whether a virtual machine can have it, by the drivers of its members; unknown from an older version.
+    #[serde(default)]
+    pub state: GroupState,
     /// Whether every member is without a driver, on VFIO, or on a driver that does no harm.
     pub viable: bool,
     /// What makes it not viable: the member and its driver.
