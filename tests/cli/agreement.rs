@@ -128,6 +128,12 @@ impl Said {
         let word = text(group, "state");
         let of_show = &show["groups"][number.to_string()];
         must(text(of_show, "state") == word, format!("group: groups {word}, show {}", text(of_show, "state")));
+        // What else keeps a group from guests than the drivers in it `groups` adds by its codes.
+        let reported = text(&self.check["groups"][number.to_string()], "state");
+        must(
+            reported == word || word == "blocked" && !texts(&group["codes"]).is_empty() || unread && group.is_null(),
+            format!("group: groups {word}, check {reported}"),
+        );
         // Where it is alone in the way of the others, nothing is in its own; and what is behind a controller goes when that is taken.
         let behind = |blocker: &&str| blocker.split(':').next().is_some_and(|domain| domain.len() > 4);
         let in_its_way =
