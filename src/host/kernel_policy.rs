@@ -7,7 +7,7 @@ use super::modprobe_d::Rules;
 use super::modprobe_files::{DIRECTORIES, Files};
 use super::root::{Root, is_absent};
 use super::stamp::Stamp;
-use crate::model::parameter::{Parameter, parse, same_name};
+use crate::model::parameter::written;
 use crate::model::pci::Module;
 
 const CMDLINE: &str = "/proc/cmdline";
@@ -47,29 +47,22 @@ impl Cmdline {
     pub fn parse(text: &str) -> Cmdline {
         let mut cmdline = Cmdline::default();
         let mut of_kernel = true;
-        for Parameter { name, value } in parse(text) {
+        for parameter in written(text) {
             // What follows `--` is init's; modprobe reads on.
-            of_kernel &= name != "--" || value.is_some();
-            let Some(value) = value else { continue };
-            let names = value.split(',').filter(|name| !name.is_empty()).map(str::to_owned);
-            // The kernel takes `-` for `_` in a parameter's name; its last value counts.
-            if of_kernel && same_name(&name, "module_blacklist") {
+            of_kernel &= !parameter.ends_the_kernels();
+            if parameter.value.is_none() {
+                continue;
+            }
+            let names = parameter.parts().filter(|name| !name.is_empty()).map(str::to_owned);
+            // The kernel takes the last value.
+            if of_kernel && parameter.is("module_blacklist") {
                 cmdline.refused = names.collect();
-            } else if name == "modprobe.blacklist" {
+            } else if parameter.name == "modprobe.blacklist" {
                 cmdline.blacklisted.extend(names);
             }
         }
         cmdline
     }
-}
-
-/// Words by white space, but for that within double quotes.
-pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
-    let mut quoted = false;
-    text.split(move |c: char| {
-        quoted ^= c == '"';
-        c.is_ascii_whitespace() && !quoted
-    })
 }
 
 impl KernelPolicy {

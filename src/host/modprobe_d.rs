@@ -91,7 +91,7 @@ impl Rules {
                 Rule::Options(name, text) if name == module => text.as_str(),
                 _ => "",
             };
-            parameter::parse(text).into_iter().map(move |parameter| (place, parameter))
+            parameter::written(text).map(move |written| (place, Parameter::from(written)))
         })
     }
 

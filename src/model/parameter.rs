@@ -42,16 +42,56 @@ impl Given {
     }
 }
 
+/// A parameter as it stands in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written<'t> {
+    /// All of it, with its quotes.
+    pub text: &'t str,
+    /// Its name; [`same_name`] compares.
+    pub name: &'t str,
+    /// Its value without the quotes around it, where there is a `=`.
+    pub value: Option<&'t str>,
+}
+
+impl<'t> Written<'t> {
+    /// Whether it is the parameter of this name.
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
+        same_name(self.name, name)
+    }
+
+    /// The parts of its value between commas; an empty one without a value.
+    pub fn parts(&self) -> impl DoubleEndedIterator<Item = &'t str> + use<'t> {
+        self.value.unwrap_or_default().split(',')
+    }
+
+    /// Whether what follows it is init's, and not the kernel's (`parse_args`).
+    #[must_use]
+    pub fn ends_the_kernels(&self) -> bool {
+        self.name == "--" && self.value.is_none()
+    }
+}
+
+impl From<Written<'_>> for Parameter {
+    fn from(written: Written<'_>) -> Parameter {
+        Parameter { name: written.name.to_owned(), value: written.value.map(str::to_owned) }
+    }
+}
+
 /// The parameters of a text. They are apart by white space, but for that within double quotes, which
 /// may stand around the value or around all of it (`"a=b c"`, as GRUB passes it on).
-#[must_use]
-pub fn parse(text: &str) -> Vec<Parameter> {
+pub fn written(text: &str) -> impl Iterator<Item = Written<'_>> {
     let mut quoted = false;
-    let words = text.split(|c: char| {
+    let words = text.split(move |c: char| {
         quoted ^= c == '"';
         is_space(c) && !quoted
     });
-    words.filter(|word| !word.is_empty()).map(parameter).collect()
+    words.filter(|word| !word.is_empty()).map(parameter)
+}
+
+/// Those of the kernel command line that are the kernel's: what stands before `--`.
+pub fn of_kernel(cmdline: &str) -> impl Iterator<Item = Written<'_>> {
+    written(cmdline).take_while(|parameter| !parameter.ends_the_kernels())
 }
 
 /// `isspace` of the kernel: that of ASCII with the vertical tab, and the no-break space of Latin-1,
@@ -60,16 +100,16 @@ fn is_space(c: char) -> bool {
     c.is_ascii_whitespace() || c == '\u{b}'
 }
 
-fn parameter(word: &str) -> Parameter {
-    let whole = word.strip_prefix('"').map(|rest| rest.strip_suffix('"').unwrap_or(rest));
-    let word = whole.unwrap_or(word);
+fn parameter(text: &str) -> Written<'_> {
+    let whole = text.strip_prefix('"').map(|rest| rest.strip_suffix('"').unwrap_or(rest));
+    let word = whole.unwrap_or(text);
     // A `=` at the very beginning belongs to the name.
     let Some(equals) = word.char_indices().skip(1).find(|(_, c)| *c == '=').map(|(at, _)| at) else {
-        return Parameter { name: word.to_owned(), value: None };
+        return Written { text, name: word, value: None };
     };
     let value = &word[equals + 1..];
     let value = value.strip_prefix('"').map_or(value, |rest| rest.strip_suffix('"').unwrap_or(rest));
-    Parameter { name: word[..equals].to_owned(), value: Some(value.to_owned()) }
+    Written { text, name: &word[..equals], value: Some(value) }
 }
 
 /// Whether two names are the same to the kernel: `-` equals `_`.
@@ -85,13 +125,13 @@ pub fn same_name(one: &str, other: &str) -> bool {
 /// know that mark (kmod 30 and 34), and wants exactly one dot before the `=`.
 #[must_use]
 pub fn of_command_line(text: &str, module: &str, builtin: bool) -> Vec<Parameter> {
-    let of_module = |parameter: Parameter| {
+    let of_module = |parameter: Written<'_>| {
         let (of, name) = parameter.name.split_once('.')?;
         let mine = same_name(of, module) && !name.is_empty() && !name.contains('.');
-        mine.then(|| Parameter { name: name.to_owned(), value: parameter.value.clone() })
+        mine.then(|| Parameter::from(Written { name, ..parameter }))
     };
-    let before = |parameter: &Parameter| !builtin || parameter.name != "--" || parameter.value.is_some();
-    parse(text).into_iter().take_while(before).filter_map(of_module).collect()
+    let heard = |parameter: &Written<'_>| !builtin || !parameter.ends_the_kernels();
+    written(text).take_while(heard).filter_map(of_module).collect()
 }
 
 /// A switch, as a parameter of type bool takes it: by its first letter, of `on` and `off` by two; a
@@ -144,6 +184,10 @@ mod tests {
         parameters.iter().map(one).collect()
     }
 
+    fn all(text: &str) -> Vec<Parameter> {
+        written(text).map(Parameter::from).collect()
+    }
+
     #[test]
     fn parameters_are_split_as_the_kernel_splits_them() {
         for (text, expected) in [
@@ -156,8 +200,19 @@ mod tests {
             ("a\r\n", &["a"]),
             ("", &[]),
         ] {
-            assert_eq!(shown(&parse(text)), expected, "{text:?}");
+            assert_eq!(shown(&all(text)), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_kernel_takes_what_stands_before_two_strokes_and_words_stay_as_they_are_written() {
+        let text = "quiet \"intel-iommu=on\" dyndbg=\"file a.c +p; -- x\" a=-- -- amd_iommu=off";
+        let found: Vec<Written<'_>> = of_kernel(text).collect();
+        let names: Vec<&str> = found.iter().map(|parameter| parameter.name).collect();
+        assert_eq!(names, ["quiet", "intel-iommu", "dyndbg", "a"]);
+        assert_eq!((found[1].text, found[1].value), ("\"intel-iommu=on\"", Some("on")));
+        assert_eq!(found[2].value, Some("file a.c +p; -- x"));
+        assert!(found[1].is("intel_iommu") && !found[1].is("intel"));
     }
 
     #[test]
@@ -207,7 +262,7 @@ mod tests {
         #[test]
         fn no_text_panics(text in "([a-z.=\"\\- ]{0,8}){0,8}", any in ".*") {
             for text in [text, any] {
-                let _ = (parse(&text), of_command_line(&text, "vfio_pci", false), switch(Some(&text), (6, 1)), number(&text));
+                let _ = (all(&text), of_command_line(&text, "vfio_pci", false), switch(Some(&text), (6, 1)), number(&text));
             }
         }
     }

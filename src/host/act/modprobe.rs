@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use crate::host::kernel_policy::LOCKDOWN;
+use crate::host::kernel_policy::{Cmdline, LOCKDOWN};
 use crate::host::module_tree::GUIX;
 use crate::host::root::Root;
 use crate::model::pci::Module;
@@ -122,11 +122,10 @@ pub(super) fn explain(root: &Root, module: &Module, told: &Told) -> String {
 
 fn not_permitted(root: &Root, module: &Module) -> Option<&'static str> {
     let text = |path| root.read_text(path).unwrap_or_default();
-    let names = |list: &str| list.split(',').any(|name| name.replace('-', "_") == module.as_str());
     if text("/proc/sys/kernel/modules_disabled").trim() == "1" {
         return Some("kernel.modules_disabled is 1, until the next boot");
     }
-    if text("/proc/cmdline").split_whitespace().filter_map(|word| word.strip_prefix("module_blacklist=")).any(names) {
+    if Cmdline::parse(&text("/proc/cmdline")).refused.iter().any(|name| name == module.as_str()) {
         return Some("module_blacklist= on the kernel command line names it");
     }
     let status = text("/proc/self/status");

@@ -1,9 +1,9 @@
 //! What is kept of a file: the lines that vfiod understands, and nothing that names anybody.
 
 use super::subject::Subject;
-use crate::host::kernel_policy::words;
 use crate::host::modprobe_d;
 use crate::host::module_tree;
+use crate::model::parameter::{Written, written};
 use crate::model::pci::Address;
 
 /// Makes the part of a text; none when nothing is to be saved.
@@ -48,16 +48,16 @@ const BEGINNINGS: [&str; 7] = ["pci", "xen_pciback", "kvm", "video", "nomodeset"
 /// Options of the kernel command line about IOMMUs, PCI, VFIO and these modules.
 #[must_use]
 pub fn cmdline(text: &str, subject: &Subject) -> Option<String> {
-    let wanted = |word: &&str| {
-        let name = word.split('=').next().unwrap_or_default().trim_matches('"').replace('-', "_");
+    let wanted = |parameter: &Written<'_>| {
+        let name = parameter.name.replace('-', "_");
         let of_module = name.split_once('.').is_some_and(|(module, _)| subject.names(module));
         // What follows `--` is init's.
-        *word == "--"
+        parameter.ends_the_kernels()
             || of_module
             || OPTIONS.iter().any(|option| name.contains(option))
             || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
     };
-    Some(words(text.trim_end()).filter(wanted).collect::<Vec<_>>().join(" ") + "\n")
+    Some(written(text).filter(wanted).map(|parameter| parameter.text).collect::<Vec<_>>().join(" ") + "\n")
 }
 
 /// `/proc/iomem` but for where the kernel itself is.

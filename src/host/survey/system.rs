@@ -2,6 +2,7 @@
 
 use super::read;
 use crate::host::root::Root;
+use crate::model::parameter::of_kernel;
 use crate::model::preflight::boot::Boot;
 
 /// Tells it; none where neither the distribution nor a file does.
@@ -24,7 +25,7 @@ pub fn boot(root: &Root, distribution: &[String], system: &str, release: &str, c
     if is(&["harvester"]) || system.contains("Harvester") || there("/etc/harvester-release.yaml") {
         return Some(Boot::Harvester);
     }
-    let ostree = cmdline.split_ascii_whitespace().any(|word| word.starts_with("ostree="));
+    let ostree = of_kernel(cmdline).any(|word| word.name == "ostree" && word.value.is_some());
     if ostree || there("/run/ostree-booted") || is(&["coreos", "fedora-coreos", "bluefin", "bazzite"]) {
         return Some(Boot::RpmOstree);
     }
@@ -87,12 +88,12 @@ fn variant(root: &Root) -> String {
 
 /// GRUB names the image that it starts; systemd-boot the initrd on the EFI partition.
 fn proxmox(root: &Root, cmdline: &str) -> Boot {
-    let words = || cmdline.split_ascii_whitespace();
-    if words().any(|word| word.starts_with("BOOT_IMAGE=")) {
+    let has = |name: &str, value: &str| {
+        of_kernel(cmdline).any(|word| word.name == name && word.value.is_some_and(|it| it.starts_with(value)))
+    };
+    if has("BOOT_IMAGE", "") {
         Boot::UpdateGrub
-    } else if words().any(|word| word.starts_with("initrd=\\EFI\\proxmox"))
-        || root.exists("/etc/kernel/cmdline").unwrap_or(false)
-    {
+    } else if has("initrd", "\\EFI\\proxmox") || root.exists("/etc/kernel/cmdline").unwrap_or(false) {
         Boot::ProxmoxBootTool
     } else {
         Boot::Proxmox

@@ -1,61 +1,23 @@
-//! The kernel command line as the kernel reads it, and what it says about IOMMUs.
-//!
-//! `-` and `_` are the same in names (`parameq`), blanks between quotes are part of a value, and what
-//! follows `--` is init's (kernel/params.c).
+//! What the kernel command line says about IOMMUs.
 
 use super::make::Make;
-
-/// One parameter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parameter<'c> {
-    /// As it is written.
-    pub text: &'c str,
-    /// Its name, with `_` for `-`.
-    pub name: String,
-    /// Its value without quotes; none without a `=`.
-    pub value: Option<&'c str>,
-}
-
-impl Parameter<'_> {
-    /// The parts of a value between commas.
-    fn parts(&self) -> impl DoubleEndedIterator<Item = &str> {
-        self.value.unwrap_or_default().split(',')
-    }
-}
-
-/// All parameters of a command line that are the kernel's, in order.
-#[must_use]
-pub fn parameters(cmdline: &str) -> Vec<Parameter<'_>> {
-    let mut quoted = false;
-    let words = cmdline.split(move |c: char| {
-        quoted ^= c == '"';
-        c.is_ascii_whitespace() && !quoted
-    });
-    let parameter = |text| {
-        let (name, value) = match str::split_once(text, '=') {
-            Some((name, value)) => (name, Some(value.trim_matches('"'))),
-            None => (text, None),
-        };
-        Parameter { text, name: name.trim_start_matches('"').replace('-', "_"), value }
-    };
-    words.filter(|word| !word.is_empty()).take_while(|word| *word != "--").map(parameter).collect()
-}
+use crate::model::parameter::{Written, of_kernel};
 
 /// What the command line says about IOMMUs.
 #[derive(Debug, Clone, Default)]
 pub struct Asked<'c> {
-    all: Vec<Parameter<'c>>,
+    all: Vec<Written<'c>>,
 }
 
 impl<'c> Asked<'c> {
     /// Of a command line.
     #[must_use]
     pub fn of(cmdline: &'c str) -> Asked<'c> {
-        Asked { all: parameters(cmdline) }
+        Asked { all: of_kernel(cmdline).collect() }
     }
 
-    fn named<'s>(&'s self, name: &'static str) -> impl DoubleEndedIterator<Item = &'s Parameter<'c>> {
-        self.all.iter().filter(move |parameter| parameter.name == name)
+    fn named<'s>(&'s self, name: &'static str) -> impl DoubleEndedIterator<Item = &'s Written<'c>> {
+        self.all.iter().filter(move |parameter| parameter.is(name))
     }
 
     /// Whether Intel's driver is told to run: the last `on` or `off` counts, whichever parameter it is
@@ -106,7 +68,7 @@ impl<'c> Asked<'c> {
     pub fn without_remapping(&self) -> Option<&'c str> {
         let mut found = None;
         for parameter in &self.all {
-            match parameter.name.as_str() {
+            match parameter.name {
                 "nointremap" => found = Some(parameter.text),
                 "intremap" => {
                     for part in parameter.parts() {
@@ -133,7 +95,11 @@ impl<'c> Asked<'c> {
             "s390_iommu" => make == Some(Make::S390),
             name => name.starts_with("iommu.") || (name.starts_with("arm_smmu") && make == Some(Make::Smmu)),
         };
-        self.all.iter().filter(|parameter| hears(&parameter.name)).map(|parameter| parameter.text).collect()
+        self.all
+            .iter()
+            .filter(|parameter| hears(&parameter.name.replace('-', "_")))
+            .map(|parameter| parameter.text)
+            .collect()
     }
 }
 
@@ -142,19 +108,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_may_have_either_stroke_values_may_be_quoted_and_inits_words_do_not_count() {
-        let found = parameters("quiet \"intel-iommu=on\" dyndbg=\"file a.c +p; x\" -- amd_iommu=off");
-        let names: Vec<&str> = found.iter().map(|parameter| parameter.name.as_str()).collect();
-        assert_eq!(names, ["quiet", "intel_iommu", "dyndbg"]);
-        assert_eq!(found[1].value, Some("on"));
-        assert_eq!(found[2].value, Some("file a.c +p; x"));
-    }
-
-    #[test]
     fn the_last_word_to_intels_driver_counts_and_graphics_stay_left_out() {
         for (cmdline, expected) in [
             ("intel_iommu=on", Some(true)),
             ("intel-iommu=on", Some(true)),
+            ("\"intel-iommu=on\"", Some(true)),
             ("intel_iommu=off intel-iommu=on", Some(true)),
             ("intel_iommu=on,sm_on intel_iommu=sp_off,off", Some(false)),
             ("intel_iommu=sm_on,igfx_off", None),

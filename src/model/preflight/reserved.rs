@@ -15,6 +15,7 @@ use super::needed::NETWORK;
 use super::report::Role;
 use super::sriov::{spared, vfs_stand_alone};
 use super::survey::{Function, Group, Meaning, Region, Survey};
+use crate::model::parameter::of_kernel;
 use crate::model::pci::{Address, Slot};
 use crate::model::snapshot::Fact;
 
@@ -306,7 +307,7 @@ fn patched(survey: &Survey) -> Option<Finding> {
         .map(|said| Evidence::new("the kernel's log", said.text.clone()))
         .take(1)
         .collect();
-    let option = survey.machine.cmdline.split_ascii_whitespace().find(|word| word.contains("relax_rmrr"));
+    let option = of_kernel(&survey.machine.cmdline).map(|word| word.text).find(|word| word.contains("relax_rmrr"));
     if said.is_empty() && option.is_none() {
         return None;
     }

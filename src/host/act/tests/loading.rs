@@ -69,7 +69,7 @@ fn a_module_that_is_there_or_just_going_is_not_loaded() {
 fn the_cause_of_an_eperm_is_named() {
     let cases = [
         ("/proc/sys/kernel/modules_disabled", "1\n", "kernel.modules_disabled is 1"),
-        ("/proc/cmdline", "quiet module_blacklist=a,vfio-pci\n", "module_blacklist="),
+        ("/proc/cmdline", "quiet module_blacklist=a,vfio_pci\n", "module_blacklist="),
         ("/proc/self/status", "CapEff:\t0000000000000000\n", "without CAP_SYS_MODULE"),
         ("/sys/kernel/security/lockdown", "none [integrity] confidentiality\n", "locked down"),
     ];
