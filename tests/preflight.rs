@@ -105,7 +105,7 @@ fn each_code_is_met_by_a_case() {
         .flat_map(|(_, survey)| check(survey).findings.into_iter().map(|finding| finding.code))
         .collect();
     let missing: Vec<Code> =
-        Code::ALL.into_iter().filter(|code| !met.contains(code) && !not_in_trees.contains(code)).collect();
+        Code::ALL.iter().copied().filter(|code| !met.contains(code) && !not_in_trees.contains(code)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
 

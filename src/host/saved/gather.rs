@@ -65,7 +65,7 @@ pub async fn save(root: &Root, declared: &BTreeSet<Module>) -> Saved {
         bytes: 0,
         slow: Vec::new(),
     };
-    for collected in &LIST {
+    for collected in LIST {
         gathering.collect(collected);
     }
     gathering.system();

@@ -71,7 +71,7 @@ const fn rules(at: &'static str) -> Collected {
 }
 
 /// All of it, but for [`below`](super::below) and [`odds`](super::odds).
-pub const LIST: [Collected; 86] = [
+pub const LIST: &[Collected] = &[
     whole(
         DEVICE,
         &["vendor", "device", "subsystem_vendor", "subsystem_device", "class", "modalias"],

@@ -126,7 +126,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order of the manual page.
-    pub const ALL: [Code; 55] = [
+    pub const ALL: &[Code] = &[
         Code::IommuOff,
         Code::IommuEmulated,
         Code::IommuDriverMissing,
@@ -265,7 +265,7 @@ mod tests {
         let names: BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
         assert_eq!(names.len(), Code::ALL.len());
         for code in Code::ALL {
-            assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{code}\""));
+            assert_eq!(serde_json::to_string(code).unwrap(), format!("\"{code}\""));
         }
         assert_eq!(serde_json::from_str::<Code>("\"of-a-newer-version\"").unwrap(), Code::Unknown);
         assert!(!Code::ALL.contains(&Code::Unknown));
