@@ -17,7 +17,7 @@ const DEEPEST: usize = 8;
 const INPUTS: [(&str, &str); 2] = [("01", "a keyboard"), ("02", "a mouse")];
 const INPUT: &str = "an input device";
 
-/// The protocol and the place in a sentence of [`read`].
+/// The protocol and the place in a sentence of [`read()`].
 #[must_use]
 pub fn read_back(sentence: &str) -> Option<(&'static str, &str)> {
     let (what, place) = sentence.split_once(" at ")?;

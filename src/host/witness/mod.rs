@@ -5,7 +5,7 @@
 //! modprobe is traced besides, so that one that is quicker was asked while it lived.
 //!
 //! * [`instance`]: the directory in tracefs, made, used again after a crash or a restart, removed at the end
-//! * [`line`]: one line of it
+//! * [`line`](mod@line): one line of it
 //! * [`pipe`]: its lines, without waiting
 //! * [`suspect`]: what /proc says of a process
 //! * [`cmdline`]: its command line, which only a child may read
