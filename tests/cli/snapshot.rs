@@ -12,6 +12,7 @@ use vfiod::cli::run::Surroundings;
 use vfiod::host::root::Root;
 use vfiod::host::saved::list::{LIST, SYSTEM};
 use vfiod::host::survey::root_disk::root_disk;
+use vfiod::host::survey::system::boot;
 
 use super::common::tree::{Device, NIC, Tree};
 use super::support::command::{Done, terminal, vfiodctl};
@@ -232,6 +233,35 @@ async fn the_root_disks_of_what_was_saved_are_those_of_the_machine() {
         assert_eq!((here.behind.len(), here.unknown.is_none()), (behind, known), "{source}: {here:?}");
         assert_eq!((there.behind, there.unknown.is_none()), (here.behind, known), "{source}");
         assert!(!top.join("sys/fs/btrfs/secret").exists());
+    }
+}
+
+#[tokio::test]
+async fn what_keeps_the_kernels_options_is_told_of_what_was_saved_as_of_the_machine() {
+    for place in [
+        "etc/NIXOS",
+        "etc/unraid-version",
+        "etc/harvester-release.yaml",
+        "run/ostree-booted",
+        "boot/firmware/cmdline.txt",
+        "usr/bin/grubby",
+        "usr/sbin/grubby",
+        "etc/kernel/cmdline",
+        "boot/loader/entries/secret.conf",
+        "efi/loader/entries/secret.conf",
+        "boot/efi/loader/entries/secret.conf",
+        "etc/update-extlinux.conf",
+        "etc/default/grub",
+        "etc/default/grub usr/sbin/update-grub",
+        "etc/default/grub boot/grub2/grub.cfg",
+    ] {
+        let tree = machine();
+        place.split(' ').for_each(|file| tree.set(file, "secret\n"));
+        let (_directory, top, _) = saved(tree.path()).await;
+        let found = |tree: &Path| boot(&Root::hostile(tree).unwrap(), &[], "", "", "");
+        assert_eq!(found(&top), found(tree.path()), "{place}");
+        let bare = machine();
+        assert_ne!(found(&top), found(bare.path()), "{place} tells nothing");
     }
 }
 

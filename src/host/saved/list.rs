@@ -42,6 +42,8 @@ const MODULES: [&str; 5] = [
     "/run/booted-system/kernel/lib/modules/RELEASE",
 ];
 
+const OPTIONS: &str = "what keeps the kernel's options";
+
 const fn whole(at: &'static str, names: &'static [&'static str], why: &'static str) -> Collected {
     Collected { at, names, how: How::Whole, why }
 }
@@ -161,8 +163,17 @@ pub const LIST: &[Collected] = &[
     // A file system of Proxmox's own serves these.
     proxmox("/etc/pve/qemu-server", &["*.conf"], guests::vm, "functions that virtual machines want"),
     proxmox("/etc/pve/mapping", &["pci.cfg"], guests::mappings, "names of functions"),
-    name("/etc/kernel", &["cmdline"], "what keeps the kernel's options"),
-    name("/etc/default", &["grub"], "what keeps the kernel's options"),
+    name("/etc/kernel", &["cmdline"], OPTIONS),
+    name("/etc/default", &["grub"], OPTIONS),
+    name("/etc", &["NIXOS", "unraid-version", "harvester-release.yaml", "update-extlinux.conf"], OPTIONS),
+    name("/run", &["ostree-booted"], OPTIONS),
+    name("/boot", &["grub2"], OPTIONS),
+    name("/boot/firmware", &["cmdline.txt"], OPTIONS),
+    name("/boot/loader", &["entries"], OPTIONS),
+    name("/efi/loader", &["entries"], OPTIONS),
+    name("/boot/efi/loader", &["entries"], OPTIONS),
+    name("/usr/bin", &["grubby"], OPTIONS),
+    name("/usr/sbin", &["grubby", "update-grub"], OPTIONS),
     name("/usr/bin", &["dracut", "mkinitcpio"], "what builds the initramfs"),
     name("/usr/sbin", &["mkinitramfs", "update-initramfs"], "what builds the initramfs"),
     name("/dev/vfio", &["*"], "which nodes there are"),
