@@ -4,6 +4,7 @@ use super::read;
 use crate::host::root::Root;
 use crate::model::parameter::of_kernel;
 use crate::model::preflight::boot::Boot;
+use crate::model::preflight::system::Family;
 
 /// Tells it; none where neither the distribution nor a file does.
 #[must_use]
@@ -45,19 +46,22 @@ pub fn boot(root: &Root, distribution: &[String], system: &str, release: &str, c
     if there("/boot/firmware/cmdline.txt") || release.contains("+rpt") || release.ends_with("-raspi") {
         return Some(Boot::RaspberryPi);
     }
+    let by_family = match Family::of(distribution) {
+        Some(Family::Debian | Family::Ubuntu) => Some(Boot::UpdateGrub),
+        Some(Family::Fedora) => Some(Boot::Grubby),
+        Some(Family::Suse) => Some(Boot::Grub2),
+        Some(Family::Arch | Family::Alpine) | None => None,
+    };
     // Files count more than a name: many distributions leave the choice to whoever installs them.
     if there("/usr/sbin/grubby") || there("/usr/bin/grubby") {
         return Some(Boot::Grubby);
     }
     if there("/etc/default/grub") {
-        return Some(if there("/usr/sbin/update-grub") || is(&["debian", "ubuntu"]) {
-            Boot::UpdateGrub
-        } else if is(&["fedora", "rhel", "centos"]) {
-            Boot::Grubby
-        } else if there("/boot/grub2") || is(&["suse", "opensuse", "sles"]) {
-            Boot::Grub2
-        } else {
-            Boot::Grub
+        return Some(match by_family {
+            _ if there("/usr/sbin/update-grub") => Boot::UpdateGrub,
+            Some(boot) => boot,
+            None if there("/boot/grub2") => Boot::Grub2,
+            None => Boot::Grub,
         });
     }
     if there("/etc/kernel/cmdline") {
@@ -69,15 +73,7 @@ pub fn boot(root: &Root, distribution: &[String], system: &str, release: &str, c
     if there("/etc/update-extlinux.conf") {
         return Some(Boot::Extlinux);
     }
-    if is(&["fedora", "rhel", "centos"]) {
-        Some(Boot::Grubby)
-    } else if is(&["debian", "ubuntu"]) {
-        Some(Boot::UpdateGrub)
-    } else if is(&["suse", "opensuse", "sles"]) {
-        Some(Boot::Grub2)
-    } else {
-        None
-    }
+    by_family
 }
 
 fn variant(root: &Root) -> String {

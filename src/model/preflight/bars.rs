@@ -1,5 +1,6 @@
 //! BARs that the kernel has found no room for: those of a device, and those of its virtual functions.
 
+use super::boot::added;
 use super::cmdline;
 use super::code::Code;
 use super::finding::{About, Evidence, Finding, Severity};
@@ -182,10 +183,10 @@ pub(super) fn room(machine: &Machine, bars: &[Unplaced]) -> Vec<String> {
         });
     }
     if !options.iter().any(|option| *option == "realloc" || option.starts_with("realloc=")) {
-        steps.push(
-            "Or let the kernel share the room anew: add `pci=realloc` to the kernel command line and boot again."
-                .to_owned(),
-        );
+        steps.push(format!(
+            "Or let the kernel share the room anew: add `pci=realloc` {} and boot again.",
+            added(machine, "pci=realloc")
+        ));
     }
     steps
 }

@@ -1,10 +1,9 @@
-//! How each distribution is told what its kernel is to be started with: options, modules of the
-//! initramfs, options of modules.
+//! How each system is told with which options its kernel and its modules are started, by what keeps
+//! them; [`system`](super::system) is about packages and the initramfs.
 
 use serde::{Deserialize, Serialize};
 
 use super::survey::Machine;
-use super::system;
 
 /// What keeps the kernel's options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -51,6 +50,11 @@ pub enum Boot {
     Unknown,
 }
 
+/// The same words for an option that is added and for one that is taken off.
+const fn both(how: &'static str) -> (&'static str, &'static str) {
+    (how, how)
+}
+
 impl Boot {
     /// Where the options are, and what must follow a change; `{}` stands for the option in a command
     /// that adds one, and in one that takes one off.
@@ -60,35 +64,24 @@ impl Boot {
                 "boot.kernelParams = [ \"{}\" ]; in the system's configuration, then `nixos-rebuild boot`",
                 "boot.kernelParams in the system's configuration, then `nixos-rebuild boot`",
             ),
-            Boot::Guix => (
-                "kernel-arguments of the operating-system, then `guix system reconfigure`",
-                "kernel-arguments of the operating-system, then `guix system reconfigure`",
-            ),
-            Boot::Talos => (
-                "machine.install.extraKernelArgs in the machine's configuration, then `talosctl upgrade`",
-                "machine.install.extraKernelArgs in the machine's configuration, then `talosctl upgrade`",
-            ),
-            Boot::Unraid => (
-                "on its append line in /boot/syslinux/syslinux.cfg: Main, Flash, Syslinux configuration",
-                "on its append line in /boot/syslinux/syslinux.cfg: Main, Flash, Syslinux configuration",
-            ),
-            Boot::Harvester => (
-                "the image is read-only: GRUB's variable third_party_kernel_args in /oem/grubenv, by `grub2-editenv`",
+            Boot::Guix => both("kernel-arguments of the operating-system, then `guix system reconfigure`"),
+            Boot::Talos => {
+                both("machine.install.extraKernelArgs in the machine's configuration, then `talosctl upgrade`")
+            }
+            Boot::Unraid => {
+                both("on its append line in /boot/syslinux/syslinux.cfg: Main, Flash, Syslinux configuration")
+            }
+            Boot::Harvester => both(
                 "the image is read-only: GRUB's variable third_party_kernel_args in /oem/grubenv, by `grub2-editenv`",
             ),
             Boot::RpmOstree => {
                 ("`rpm-ostree kargs --append-if-missing={}`", "`rpm-ostree kargs --delete-if-present={}`")
             }
-            Boot::Transactional => (
-                "GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub, then `transactional-update grub.cfg`",
-                "GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub, then `transactional-update grub.cfg`",
-            ),
-            Boot::ProxmoxBootTool => (
-                "in /etc/kernel/cmdline, then `proxmox-boot-tool refresh`",
-                "in /etc/kernel/cmdline, then `proxmox-boot-tool refresh`",
-            ),
-            Boot::Proxmox => (
-                "with systemd-boot in /etc/kernel/cmdline, then `proxmox-boot-tool refresh`; with GRUB in /etc/default/grub, then `update-grub`",
+            Boot::Transactional => {
+                both("GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub, then `transactional-update grub.cfg`")
+            }
+            Boot::ProxmoxBootTool => both("in /etc/kernel/cmdline, then `proxmox-boot-tool refresh`"),
+            Boot::Proxmox => both(
                 "with systemd-boot in /etc/kernel/cmdline, then `proxmox-boot-tool refresh`; with GRUB in /etc/default/grub, then `update-grub`",
             ),
             Boot::Grubby => ("`grubby --update-kernel=ALL --args={}`", "`grubby --update-kernel=ALL --remove-args={}`"),
@@ -105,20 +98,13 @@ impl Boot {
                 "in /etc/default/grub, then `grub-mkconfig -o /boot/grub/grub.cfg`",
             ),
             Boot::Kernelstub => ("`kernelstub -a {}`", "`kernelstub -d {}`"),
-            Boot::KernelInstall => (
-                "in /etc/kernel/cmdline, then install the kernel again: `kernel-install add-all`, `reinstall-kernels`",
+            Boot::KernelInstall => both(
                 "in /etc/kernel/cmdline, then install the kernel again: `kernel-install add-all`, `reinstall-kernels`",
             ),
-            Boot::LoaderEntries => (
-                "on the line options of its file in loader/entries on the boot partition",
-                "on the line options of its file in loader/entries on the boot partition",
-            ),
+            Boot::LoaderEntries => both("on the line options of its file in loader/entries on the boot partition"),
             Boot::RaspberryPi => ("in /boot/firmware/cmdline.txt, on its one line", "in /boot/firmware/cmdline.txt"),
-            Boot::Extlinux => (
-                "default_kernel_opts in /etc/update-extlinux.conf, then `update-extlinux`",
-                "default_kernel_opts in /etc/update-extlinux.conf, then `update-extlinux`",
-            ),
-            Boot::Unknown => ("", ""),
+            Boot::Extlinux => both("default_kernel_opts in /etc/update-extlinux.conf, then `update-extlinux`"),
+            Boot::Unknown => both(""),
         }
     }
 }
@@ -141,7 +127,7 @@ fn shown(place: &str, how: &str, option: &str) -> String {
     if how.is_empty() { place.to_owned() } else { format!("{place} ({})", how.replace("{}", &option)) }
 }
 
-/// Where an option of a module is given: `options vfio_pci …` in modprobe.d, or what makes that file.
+/// Where an option of a module is given: `options vfio_pci …` in a file of modprobe.d, or what makes that file.
 #[must_use]
 pub fn module_options(machine: &Machine, module: &str, options: &str) -> String {
     match machine.boot {
@@ -152,7 +138,7 @@ pub fn module_options(machine: &Machine, module: &str, options: &str) -> String 
             format!("{options} as a parameter of {module} in machine.kernel.modules of the machine's configuration")
         }
         Some(Boot::Unraid) => format!("`options {module} {options}` in /boot/config/modprobe.d/vfio.conf"),
-        _ => format!("`options {module} {options}` in modprobe.d"),
+        _ => format!("`options {module} {options}` in /etc/modprobe.d/vfio.conf"),
     }
 }
 
@@ -167,30 +153,16 @@ pub fn modprobe_place(machine: &Machine) -> &'static str {
     }
 }
 
-/// How virtio_iommu gets into the initramfs: by the distributions that have a way of their own, by what
-/// is there to build one, else by distribution.
+/// How a rule of modprobe.d that keeps a module away is taken back.
 #[must_use]
-pub fn into_initramfs(machine: &Machine) -> Vec<String> {
-    let own = match machine.boot {
-        Some(Boot::Nixos) => Some(
-            "boot.initrd.availableKernelModules = [ \"virtio_iommu\" ]; in the system's configuration, then `nixos-rebuild boot`",
-        ),
-        Some(Boot::Guix) => {
-            Some("\"virtio_iommu\" in initrd-modules of the operating-system, then `guix system reconfigure`")
+pub fn without_rule(machine: &Machine) -> &'static str {
+    match machine.boot {
+        Some(Boot::Nixos) => {
+            "Take it out of boot.blacklistedKernelModules or boot.extraModprobeConfig in the system's configuration, then `nixos-rebuild boot`."
         }
-        Some(Boot::Talos | Boot::Unraid | Boot::Harvester) => {
-            Some("it is part of the system's image, so that takes an image that has the module in it")
-        }
-        Some(Boot::RpmOstree) => Some("`rpm-ostree initramfs --enable --arg=--add-drivers --arg=virtio_iommu`"),
-        Some(Boot::Transactional) => Some(
-            "`echo 'add_drivers+=\" virtio_iommu \"' >/etc/dracut.conf.d/virtio-iommu.conf && transactional-update initrd`",
-        ),
-        _ => None,
-    };
-    if let Some(own) = own {
-        return vec![format!("Have it in the initramfs: {own}.")];
+        Some(Boot::Unraid) => "Remove that line, in /boot/config/modprobe.d if it is from there, and boot again.",
+        _ => "Remove that line, or override the file: one of the same name in /etc/modprobe.d wins.",
     }
-    system::into_initramfs(machine)
 }
 
 #[cfg(test)]
@@ -226,8 +198,8 @@ mod tests {
     #[test]
     fn nixos_is_told_of_its_configuration_and_of_no_file_that_it_makes() {
         let nixos = machine(Some(Boot::Nixos));
-        let steps = into_initramfs(&nixos);
-        assert!(steps.len() == 1 && steps[0].contains("boot.initrd.availableKernelModules"), "{steps:?}");
+        assert!(without_rule(&nixos).contains("boot.blacklistedKernelModules"));
+        assert!(modprobe_place(&nixos).contains("boot.extraModprobeConfig"));
         assert!(module_options(&nixos, "vfio_pci", "x=1").contains("boot.extraModprobeConfig"));
         assert!(added(&nixos, "x").contains("boot.kernelParams = [ \"x\" ];"));
     }

@@ -1,5 +1,6 @@
 //! Consoles and framebuffers on a device.
 
+use super::boot::added;
 use super::cmdline;
 use super::code::Code;
 use super::finding::{About, Evidence, Finding, Severity};
@@ -121,7 +122,8 @@ fn without(finding: Finding, survey: &Survey) -> Finding {
     const SYSFB: &str = "sysfb_init";
     let line = &survey.machine.cmdline;
     let given = |name: &str| cmdline::given(line, "initcall_blacklist").find(|word| word.contains(name));
-    let old = survey.machine.version() < (5, 15);
+    let old = survey.machine.version() != (0, 0) && survey.machine.version() < (5, 15);
+    let option = if old { "video=efifb:off" } else { "initcall_blacklist=sysfb_init" };
     let finding = match (given(SYSFB), given("simpledrm_platform_driver_init")) {
         (Some(word), _) => finding
             .because("/proc/cmdline", word)
@@ -135,8 +137,8 @@ fn without(finding: Finding, survey: &Survey) -> Finding {
             let off = cmdline::given(line, "video").find(|word| *word == "video=efifb:off");
             match off {
                 Some(_) if old => finding,
-                Some(_) => finding.step("Add `initcall_blacklist=sysfb_init` to the kernel command line and boot again: `video=efifb:off`, which is given, does nothing from 5.15 on."),
-                None => finding.step("Add `initcall_blacklist=sysfb_init` to the kernel command line (before 5.15: `video=efifb:off`) and boot again."),
+                Some(_) => finding.step(format!("Add `{option}` {} and boot again: `video=efifb:off`, which is given, does nothing from 5.15 on.", added(&survey.machine, option))),
+                None => finding.step(format!("Add `{option}` {} and boot again.", added(&survey.machine, option))),
             }
         }
     };

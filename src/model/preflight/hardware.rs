@@ -217,7 +217,10 @@ fn asleep_or_dead(survey: &Survey, address: Address, function: &Function) -> Opt
                 "If it does not come back: `echo 0 >{}`, in a udev rule for every boot.",
                 path("d3cold_allowed")
             ))
-            .step("For all idle VFIO devices: `options vfio-pci disable_idle_d3=1` in modprobe.d."),
+            .step(format!(
+                "For all idle VFIO devices: {}.",
+                module_options(&survey.machine, "vfio-pci", "disable_idle_d3=1")
+            )),
     )
 }
 

@@ -44,7 +44,7 @@ pub fn findings(survey: &Survey) -> Vec<Finding> {
         found.push(
             Finding::new(Severity::Warning, About::Host, Code::Noiommu, why)
                 .because(source, value)
-                .step("Take `enable_unsafe_noiommu_mode` out of modprobe.d and write 0 to the parameter, unless a trusted program (DPDK) needs it.")
+                .step(format!("Take `{noiommu}` out of {} and write 0 to the parameter, unless a trusted program (DPDK) needs it.", modprobe_place(&survey.machine)))
                 .step("vfiod never sets it."),
         );
     }

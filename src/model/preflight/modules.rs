@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::arch::Arch;
 use super::asked::CONTAINER;
+use super::boot::without_rule;
 use super::check::unread;
 use super::code::Code;
 use super::finding::{About, Finding, Severity};
@@ -137,7 +138,7 @@ fn lack(lost: Lost, code: Code, why: &str, modules: &str, machine: &Machine) -> 
     match code {
         Code::ModuleProhibited => {
             let (source, rule) = why.split_once(": ").unwrap_or((why, "forbids it"));
-            finding(format!("Loading {modules} is prohibited: {lost}.")).because(source, rule).step(prohibited_step(why))
+            finding(format!("Loading {modules} is prohibited: {lost}.")).because(source, rule).step(prohibited_step(machine, why))
         }
         Code::ModuleMissing => finding(format!("This kernel has no {modules}: {lost}."))
             .because("the module tree", why)
@@ -168,7 +169,7 @@ fn blacklisted(survey: &Survey) -> Vec<Finding> {
         );
         Finding::new(Severity::Warning, About::Host, Code::ModuleProhibited, sentence)
             .because(source, rule)
-            .step(prohibited_step(why))
+            .step(prohibited_step(&survey.machine, why))
             .step("Or set `ignore_blacklist = true` below [modules] in vfiod.toml.")
     };
     found.into_iter().map(finding).collect()
@@ -234,12 +235,12 @@ fn install_rules(survey: &Survey) -> Vec<Finding> {
     found.into_iter().map(finding).collect()
 }
 
-fn prohibited_step(why: &str) -> String {
+fn prohibited_step(machine: &Machine, why: &str) -> String {
     if why.contains("modules_disabled") {
         "`kernel.modules_disabled` cannot be taken back: find who sets it (sysctl.d, a hardening tool), have it set after the modules are loaded, and boot again.".to_owned()
     } else if why.contains("/proc/cmdline") {
         "Take the module off that list on the kernel command line and boot again.".to_owned()
     } else {
-        "Remove that line, or override the file: one of the same name in /etc/modprobe.d wins.".to_owned()
+        without_rule(machine).to_owned()
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::boot::{added, modprobe_place, module_options};
 use super::code::Code;
 use super::finding::{About, Evidence, Finding, Severity};
-use super::survey::{ModuleSurvey, Survey};
+use super::survey::{Machine, ModuleSurvey, Survey};
 use crate::model::module::ModuleState;
 use crate::model::parameter::{Given, number, same_name, switch};
 use crate::model::pci::Module;
@@ -32,7 +33,7 @@ pub fn findings(survey: &Survey) -> Vec<Finding> {
     let mut found = Vec::new();
     for (module, about) in &survey.modules {
         found.extend(changed(survey, module, about));
-        found.extend(unheard(module, about));
+        found.extend(unheard(&survey.machine, module, about));
         found.extend(refused(survey, module, about));
     }
     found.extend(overruled(survey));
@@ -85,7 +86,8 @@ fn changed(survey: &Survey, module: &Module, about: &ModuleSurvey) -> Vec<Findin
                 .because(format!("/sys/module/{module}/parameters/{parameter}"), live.as_str())
                 .because(source, format!("{parameter}={after}"))
                 .step(format!(
-                    "Write down what you want: `options {module} {parameter}=…` in /etc/modprobe.d/vfio.conf."
+                    "Write down what you want: {}.",
+                    module_options(&survey.machine, module.as_str(), &format!("{parameter}=…"))
                 )),
         );
     }
@@ -104,19 +106,20 @@ fn same(survey: &Survey, bool: bool, one: &str, other: &str) -> bool {
 }
 
 /// What modprobe.d says to a part of the kernel.
-fn unheard(module: &Module, about: &ModuleSurvey) -> Option<Finding> {
+fn unheard(machine: &Machine, module: &Module, about: &ModuleSurvey) -> Option<Finding> {
     let unheard: Vec<&Given> = about.given.iter().filter(|given| !given.heard).collect();
     let last = unheard.last()?;
     let why = format!(
         "{module} is part of this kernel, so what modprobe.d says to it does nothing: it hears the kernel command line only."
     );
+    let option = format!("{module}.{}", last.text());
     let mut finding = Finding::new(Severity::Warning, About::Host, Code::OptionIgnored, why)
         .by(unheard.iter().map(|given| Evidence::new(given.source.as_str(), given.text())))
-        .step(format!("Put it on the kernel command line, as in `{module}.{}`, and boot again.", last.text()));
+        .step(format!("Add `{option}` {} and boot again.", added(machine, &option)));
     if unheard.iter().any(|given| given.is("ids")) {
         finding = finding.step("Or declare the devices by their addresses: vfiod needs no ids.");
     }
-    Some(finding.step("Take the line out of modprobe.d."))
+    Some(finding.step(format!("Take the line out of {}.", modprobe_place(machine))))
 }
 
 /// What the kernel refuses. A part of it keeps what it had; a module is not loaded at all.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::absent::{log_of, make, off};
 use super::arch::Arch;
-use super::boot::into_initramfs;
 use super::check::unread;
 use super::code::Code;
 use super::finding::{About, Evidence, Finding, Severity};
@@ -13,7 +12,7 @@ use super::make::Make;
 use super::parameters::Asked;
 use super::report::{Role, VIRTIO_IOMMU};
 use super::survey::{Function, Meaning, Survey};
-use super::system::with_virtio_iommu;
+use super::system::{into_initramfs, with_virtio_iommu};
 use crate::model::pci::Address;
 use crate::model::snapshot::Fact;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::bars;
+use super::boot::added;
 use super::code::Code;
 use super::finding::{About, Evidence, Finding, Severity};
 use super::grouping::in_the_way;
@@ -53,7 +54,10 @@ fn no_room(survey: &Survey, address: Address, function: &Function) -> Option<Fin
             finding(why)
                 .by(log)
                 .step("Switch ARI and SR-IOV on in the firmware setup, or ask for fewer of them.")
-                .step("Or let the kernel number the buses anew: add `pci=assign-busses` to the kernel command line and boot again."),
+                .step(format!(
+                    "Or let the kernel number the buses anew: add `pci=assign-busses` {} and boot again.",
+                    added(&survey.machine, "pci=assign-busses")
+                )),
         );
     }
     let why = "It gets no virtual functions as things are: there is no room for their memory, so making them fails with ENOMEM.";
