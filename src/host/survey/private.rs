@@ -21,7 +21,11 @@ pub fn places(root: &Root, claims: &[Claim], complaints: &[String]) -> BTreeSet<
     }
     let sources = claims.iter().map(|claim| claim.source.as_str());
     let words = complaints.iter().flat_map(|text| text.split_whitespace());
-    let paths = sources.chain(words).filter(|path| path.starts_with('/'));
+    // A file's name may have blanks in it: up to the colon before the cause it is the whole name.
+    let whole = complaints
+        .iter()
+        .flat_map(|text| text.match_indices(" /").filter_map(|(at, _)| text.get(at + 1..)?.split(": ").next()));
+    let paths = sources.chain(words).chain(whole).filter(|path| path.starts_with('/'));
     let paths = paths.filter(|path| !KERNEL.iter().any(|kernel| path.starts_with(kernel)));
     paths.filter_map(|path| closed(root, path)).collect()
 }
@@ -84,6 +88,11 @@ mod tests {
         assert_eq!(of(&["/etc/libvirt/qemu/my secret.xml"], &[]), ["/etc/libvirt/qemu"]);
         shut("etc/libvirt/qemu", 0o755);
         assert_eq!(of(&["/etc/libvirt/qemu/my secret.xml"], &[]), [""; 0]);
+        // The file itself, where its directory is for everybody (/run/libvirt/qemu).
+        shut("etc/libvirt/qemu/my secret.xml", 0o600);
+        let file = ["/etc/libvirt/qemu/my secret.xml"];
+        assert_eq!(of(&file, &[]), file);
+        assert_eq!(of(&[], &["read /etc/libvirt/qemu/my secret.xml: no XML: at /x"]), file);
         assert!(places(&Root::hostile(tree.path()).unwrap(), &[claim("/etc/pve/mapping/pci.cfg")], &[]).is_empty());
     }
 }
