@@ -92,7 +92,7 @@ fn guarded(guard: Guard) -> &'static str {
             "Give its mediated devices to guests and take it out of the configuration, or have them stopped by whoever manages them (mdevctl, libvirt)."
         }
         Guard::GroupShared => {
-            "Declare the other members of its group, too, or unbind them from the host (vfiodctl groups)."
+            "See vfiodctl check: it tells which other members of its group may be declared, too, and which must stay with the host."
         }
         Guard::IdentityMismatch => {
             "If the card was moved or replaced, correct address or id of the entry (lspci -Dnn)."

@@ -50,7 +50,7 @@ pub async fn run(setting: &Setting, devices: &[String]) -> Result<Answer, Failur
     } else if let Some(why) = root.as_ref().filter(|_| picture.groups.is_empty()).and_then(unsaved::iommu) {
         Answer::text(format!("no IOMMU group is known: {why}\n"))
     } else if picture.groups.is_empty() {
-        Answer::text("no IOMMU group: is the IOMMU on, in firmware and on the kernel's command line?\n")
+        Answer::text("no IOMMU group: vfiodctl check tells why\n")
     } else if groups.is_empty() {
         Answer::default()
     } else {

@@ -49,11 +49,11 @@ const NAMES: [(&str, Hypervisor); 30] = [
     ("OpenStack", Hypervisor::Cloud),
     ("QEMU", Hypervisor::Qemu),
     ("KVM", Hypervisor::Qemu),
-    ("KubeVirt", Hypervisor::Qemu),
+    ("KubeVirt", Hypervisor::Other),
     ("Bochs", Hypervisor::Qemu),
-    ("RHEV", Hypervisor::Qemu),
-    ("oVirt", Hypervisor::Qemu),
-    ("AHV", Hypervisor::Qemu),
+    ("RHEV", Hypervisor::Other),
+    ("oVirt", Hypervisor::Other),
+    ("AHV", Hypervisor::Other),
     ("Xen", Hypervisor::XenGuest),
     ("HVM domU", Hypervisor::XenGuest),
     ("Parallels", Hypervisor::Other),
@@ -69,14 +69,16 @@ fn is_metal(product: &str) -> bool {
 fn by_dmi(root: &Root, vendor: &str, product: &str) -> Option<Hypervisor> {
     let lower = |text: &str| text.to_ascii_lowercase();
     let (vendor, product) = (lower(vendor), lower(product));
-    let (_, found) = NAMES.iter().find(|(word, _)| vendor.contains(&lower(word)) || product.contains(&lower(word)))?;
+    let named = |(word, _): &&(&str, Hypervisor)| vendor.contains(&lower(word)) || product.contains(&lower(word));
+    // QEMU's machine for Arm is called a virtual machine, too ("KVM Virtual Machine").
+    let another = |(_, whose): &&(&str, Hypervisor)| *whose == Hypervisor::HyperV && !vendor.contains("microsoft");
+    let (_, found) = NAMES.iter().filter(|name| !another(name)).find(named)?;
     let hosts = match found {
         Hypervisor::Aws => is_metal(&product),
         // Chromebooks and servers of Google's own.
         Hypervisor::Google => !product.contains("compute engine") || is_metal(&product),
         // They sell machines of iron by the same name.
         Hypervisor::Cloud if vendor.contains("hetzner") => !product.contains("vserver"),
-        Hypervisor::HyperV => !vendor.contains("microsoft"),
         _ => false,
     };
     if hosts {
@@ -186,6 +188,12 @@ mod tests {
             (true, "DigitalOcean", "Droplet", Some(Cloud)),
             (true, "Hetzner", "vServer", Some(Cloud)),
             (true, "OpenStack Foundation", "OpenStack Nova", Some(Cloud)),
+            (false, "QEMU", "KVM Virtual Machine", Some(Qemu)),
+            (false, "QEMU", "QEMU Virtual Machine", Some(Qemu)),
+            // QEMU whose users do not write its XML.
+            (true, "Nutanix", "AHV", Some(Other)),
+            (true, "KubeVirt", "None", Some(Other)),
+            (true, "oVirt", "RHEL", Some(Other)),
             (true, "Xen", "HVM domU", Some(XenGuest)),
             (true, "Apple Inc.", "Apple Virtualization Generic Platform", Some(Other)),
             (false, "Dell Inc.", "PowerEdge R740", None),

@@ -57,14 +57,14 @@ pub fn log_of(survey: &Survey) -> &'static str {
 
 /// What follows from there being no IOMMU, and what where VFIO goes without one.
 const NONE: &str = "no device has a group, and vfio-pci takes none.";
-const UNCONTAINED: &str = "VFIO has devices in its mode without one (noiommu), where nothing contains their DMA, and no virtual machine takes them.";
+const UNCONTAINED: &str = "VFIO takes devices in its mode without one (noiommu), where nothing contains their DMA, and no virtual machine takes them.";
 
 /// The finding.
 #[must_use]
 pub fn off(survey: &Survey) -> Finding {
     let mut finding = at_all(survey);
-    if survey.groups.values().any(|group| group.noiommu) {
-        // What is on vfio-pci is on it all the same.
+    if survey.groups.values().any(|group| group.noiommu) || survey.is_on("vfio", "enable_unsafe_noiommu_mode") {
+        // What is on vfio-pci is on it all the same, and more may follow.
         finding.why = finding.why.replace(NONE, UNCONTAINED);
     }
     finding
@@ -80,11 +80,15 @@ fn at_all(survey: &Survey) -> Finding {
     }
     let asked = Asked::of(&machine.cmdline);
     let make = make(survey);
-    if let Some(option) = asked.off(make) {
+    let offs = asked.offs(make);
+    if let Some((last, before)) = offs.split_last() {
         let why =
             "The IOMMU is switched off on the kernel command line: no device has a group, and vfio-pci takes none.";
-        let off = taken_off(machine, option);
-        return with_tables(survey, make, finding(why)).step(format!("Take `{option}` {off} and boot again."));
+        let off = |option| format!("Take `{option}` {}", taken_off(machine, option));
+        let finding = with_tables(survey, make, finding(why));
+        return finding
+            .steps(before.iter().map(|option| format!("{}.", off(option))))
+            .step(format!("{} and boot again.", off(last)));
     }
     if is_announced(survey) {
         let why = "The firmware offers an IOMMU, and the kernel does not use it: no device has a group, and vfio-pci takes none.";

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::arch::Arch;
 use super::code::Code;
 use super::finding::{About, Evidence, Finding, Severity};
 use super::make::Make;
@@ -67,8 +68,12 @@ fn mark(evidence: &mut Evidence, private: &BTreeSet<String>) {
     evidence.private = private.iter().find(from).cloned();
 }
 
+/// Before 6.4 POWER's IOMMU is not in `/sys/class/iommu` and has groups all the same
+/// (arch/powerpc/kernel/iommu.c).
 fn makes(survey: &Survey) -> BTreeSet<Make> {
-    survey.iommu.units.is().into_iter().flatten().map(|unit| Make::of(unit)).collect()
+    let unnamed = survey.machine.arch == Some(Arch::Power) && survey.has_iommu();
+    let listed = survey.iommu.units.is().into_iter().flatten().map(|unit| Make::of(unit));
+    listed.chain(unnamed.then_some(Make::Power)).collect()
 }
 
 fn verdict(survey: &Survey, address: Address, function: &Function, findings: &[Finding]) -> Verdict {

@@ -57,6 +57,15 @@ impl<'c> Asked<'c> {
         own.or_else(|| self.last_off("iommu").filter(|_| both))
     }
 
+    /// All parameters that switch it off; each of them does by itself.
+    #[must_use]
+    pub fn offs(&self, make: Option<Make>) -> Vec<&'c str> {
+        let first = self.off(make);
+        let common = first.and_then(|_| self.last_off("iommu"));
+        let common = common.filter(|common| first != Some(common) && self.heard(make).contains(common));
+        first.into_iter().chain(common).collect()
+    }
+
     fn last_off(&self, name: &'static str) -> Option<&'c str> {
         let mut named = self.named(name).rev();
         named.find(|parameter| parameter.parts().any(|part| part.starts_with("off"))).map(|found| found.text)

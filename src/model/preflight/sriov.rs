@@ -11,6 +11,7 @@ use super::needed::{Need, doubt, needed};
 use super::reserved::{Refusal, firmware_ranges, insists, refusal, scopes_of, tables_are_whole};
 use super::survey::{Function, Group, Meaning, Region, Survey};
 use crate::model::pci::Address;
+use crate::model::words;
 
 /// All findings about SR-IOV.
 #[must_use]
@@ -70,8 +71,9 @@ fn with_vfs(survey: &Survey, address: Address, function: &Function) -> Finding {
     let vfs: Vec<String> = function.vfs.values().take(4).map(ToString::to_string).collect();
     let more = if function.vfs.len() > vfs.len() { ", …" } else { "" };
     let why = format!(
-        "It has {} virtual functions: vfio-pci refuses it (EBUSY), and taking it from its driver may destroy them.",
-        function.vfs.len()
+        "It has {}: vfio-pci refuses it (EBUSY), and taking it from its driver may destroy {}.",
+        words::count(function.vfs.len(), "virtual function"),
+        if function.vfs.len() == 1 { "it" } else { "them" }
     );
     let finding = Finding::new(Severity::Blocker, About::Device(address), Code::SriovPfWithVfs, why)
         .because(format!("/sys/bus/pci/devices/{address}/virtfn*"), format!("{}{more}", vfs.join(", ")))
