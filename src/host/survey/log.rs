@@ -5,7 +5,7 @@ use crate::model::pci::Address;
 use crate::model::preflight::survey::{Meaning, Said};
 
 /// What a message must hold, all of it, and what it means then.
-const MARKS: [(&[&str], Meaning); 33] = [
+const MARKS: [(&[&str], Meaning); 32] = [
     // Before 6.6, Intel's driver.
     (&["Device is ineligible for IOMMU domain attach due to platform RMRR requirement"], Meaning::ReservedRegion),
     // From 6.6 on, any driver.
@@ -43,8 +43,6 @@ const MARKS: [(&[&str], Meaning); 33] = [
     (&["device not accessible"], Meaning::Dead),
     (&["unknown header type 7f"], Meaning::Dead),
     (&["unknown header type ff"], Meaning::Dead),
-    // Said of the port above it.
-    (&["Data Link Layer Link Active not set in"], Meaning::Dead),
     // NVIDIA's driver.
     (&["allen off the bus"], Meaning::Dead),
     (&["reset recovery - restoring"], Meaning::Dead),
@@ -212,8 +210,6 @@ mod tests {
             "vfio-pci 0000:0a:00.0: Refused to change power state from D3hot to D0",
             "vfio-pci 0000:0a:00.0: enable: device not accessible",
             "pci 0000:0a:00.0: unknown header type 7f, ignoring device",
-            "pcieport 0000:0a:00.0: Data Link Layer Link Active not set in 1000 msec",
-            "pcieport 0000:0a:00.0: DPC: Data Link Layer Link Active not set in 100 msec",
             "NVRM: GPU 0000:0a:00.0: GPU has fallen off the bus.",
             "NVRM: Xid (PCI:0000:0a:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus.",
         ] {
@@ -221,6 +217,8 @@ mod tests {
             assert_eq!((said.meaning, said.device), (Meaning::Dead, "0a:00.0".parse().ok()), "{text}");
         }
         for text in [
+            // Said at each reset by ports that do not tell of their link, as QEMU's on 6.1; the card below is well.
+            "pcieport 0000:0a:00.0: Data Link Layer Link Active not set in 1000 msec",
             "vfio-pci 0000:0a:00.0: not ready 1023ms after bus reset; waiting",
             "e1000e 0000:0a:00.0: Refused to change power state, currently in D0",
             "e1000e 0000:0a:00.0: Refused to change power state from D0 to D3hot",

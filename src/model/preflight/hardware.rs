@@ -192,7 +192,7 @@ fn asleep_or_dead(survey: &Survey, address: Address, function: &Function) -> Opt
                 "The kernel's log has it that it did not answer, and nothing later that it came back: opening it fails, or fails in the guest, whatever `power_state` says."
             }
             false => {
-                "The kernel's log has it that the card that it is a part of, or the port above it, did not answer, and nothing later that it came back: opening it fails, or fails in the guest, whatever `power_state` says."
+                "The kernel's log has it that the card that it is a part of did not answer, and nothing later that it came back: opening it fails, or fails in the guest, whatever `power_state` says."
             }
         };
         let finding = Finding::new(Severity::Warning, about, Code::Unreachable, why).by(dead);
@@ -238,11 +238,11 @@ fn to_revive(function: &Function) -> [String; 2] {
     [off.to_owned(), reset.to_owned()]
 }
 
-/// What the log has said of a whole card, or of the port above it.
+/// What the log has said of a whole card.
 const WHOLE: [&str; 6] = ["bus reset", "D3cold", "inaccessible", "not accessible", "off the bus", "currently in D3"];
 
 /// That the log calls a device dead, where nothing says that it is alive: the device itself, the card it
-/// is on, the one that it is a VF of, or the port above it, which got no link.
+/// is on, or the one that it is a VF of.
 #[must_use]
 pub fn dead<'s>(survey: &'s Survey, address: Address, function: &Function) -> Option<&'s Said> {
     if function.answers == Fact::Is(true) {
@@ -254,19 +254,9 @@ pub fn dead<'s>(survey: &'s Survey, address: Address, function: &Function) -> Op
         // What the chipset has put into one slot of the root bus hangs together by nothing else.
         let one_card = !function.card.path.hops.is_empty() && of.slot() == card.slot();
         let whole = || WHOLE.iter().any(|mark| said.text.contains(mark)) && !survey.alive(of);
-        let port = || said.text.contains("Data Link Layer") && of != address && above(survey, of, function);
-        of == address || one_card && whole() || port()
+        of == address || one_card && whole()
     };
     survey.said(Meaning::Dead).find(names)
-}
-
-/// Whether a bridge is above a function.
-fn above(survey: &Survey, bridge: Address, function: &Function) -> bool {
-    let below = &function.card.path;
-    survey.functions.get(&bridge).is_some_and(|bridge| {
-        let path = &bridge.card.path;
-        bridge.card.bridge && path.root == below.root && below.hops.starts_with(&path.hops)
-    })
 }
 
 fn denylisted(survey: &Survey, address: Address, function: &Function) -> Option<Finding> {
