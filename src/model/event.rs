@@ -365,7 +365,7 @@ fn module_events(about: &About, before: Option<&ModuleStatus>, now: &ModuleStatu
         });
     };
     let fought = before.is_some_and(|before| before.fighting);
-    // While it is on its way out nobody knows yet who takes it out; told is it then, and once.
+    // While the module is being unloaded nobody knows yet by whom: the alert waits for that, and is raised once.
     if now.fighting && !fought && !now.leaving {
         tell(Kind::Fighting, Level::Alert, None);
     }

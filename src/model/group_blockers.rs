@@ -79,7 +79,7 @@ impl GroupBlockers {
         endpoints.any(|own| !own.is_empty() || !self.host.is_empty())
     }
 
-    /// Has the group's word follow.
+    /// Calls a group blocked where anything is found of it.
     pub fn block(&self, group: &mut GroupView) {
         if !self.codes(group).is_empty() {
             group.state = GroupState::Blocked;
